@@ -238,6 +238,48 @@ def test_optimisers_are_those_of_optim(kind: str) -> None:
         assert cell.numpy() == own[path.replace("o.", "optimizer.", 1)].numpy(), path
 
 
+def test_an_instance_says_what_its_numbers_start_from() -> None:
+    text = "def f(x: f32[4, 3], *, norm: [BatchNorm[3](decay=0.5)] * 2, last: {'a': BatchNorm[3]}):\n"
+    text += "    return last['a'](norm[1](norm[0](x)))"
+    graph = tg.parse(text)
+    starts = {decl.path: decl.initialiser for decl in graph.cells}
+    assert [starts[f"{path}.decay"] for path in ("norm.0", "norm.1", "last.a")] == [
+        "constant(value=0.5)", "constant(value=0.5)", "constant(value=0.9)",
+    ]  # fmt: skip
+    assert "[BatchNorm[3](decay=0.5)] * 2" in graph.text(library=False)
+    again = tg.parse(graph.text(library=False))
+    assert again == graph and {decl.path: decl.initialiser for decl in again.cells} == starts
+    assert float(dict(nn.GraphModule(text).named_cells())["norm.1.decay"]) == 0.5
+    for said, message in {
+        "decya=0.5": "BatchNorm has no number called 'decya'; did you mean 'decay'",
+        "gamma=0.5": "no number called 'gamma'",
+        "decay='much'": "a cell starts from a number here, got 'much'",
+        "0.5": r"said by name: Adam\(lr=0.01\)",
+    }.items():
+        with pytest.raises(tg.ParseError, match=message):
+            tg.parse(text.replace("decay=0.5", said))
+
+
+def test_cells_of_one_number_start_from_it() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, scale: float) -> None:
+            self.scale, self.shift = tg.Parameter(np.full(3, scale, "f4")), tg.Parameter(np.zeros(3, "f4"))
+
+        def forward(self, x: Any) -> Any:
+            return x * self.scale + self.shift
+
+    one = Scaled(0.1)
+    graph, other = [tg.trace(nn.Sequential(one, Scaled(scale)), tg.f32[2, 3]) for scale in (0.1, 0.2)]
+    assert "scale: Parameter[f32[3]] = constant(value=0.1), shift: Parameter[f32[3]] = zeros()" in str(graph)
+    assert other == graph
+    assert "scale: Parameter[f32[3]], shift: Parameter[f32[3]] = zeros()" in str(other)
+    optimizer = optim.SGD(one, lr=0.25, clip_norm=2.0)
+    optimizer.lr = 0.5
+    step = tg.trace(lambda x: optimizer.minimize(one(x).sum()), tg.f32[2, 3])
+    starts = {decl.path: decl.initialiser for decl in step.cells}
+    assert starts["optimizer.lr"] == "constant(value=0.5)" and starts["optimizer.clip_norm"] == "constant(value=2.0)"
+
+
 def test_own_functions_stand_before_the_library() -> None:
     text = (
         "def Linear(x, *, w: Parameter[f32[3]] = ones()): return x * w\n\ndef f(x: f32[3], *, a: Linear): return a(x)"

@@ -51,6 +51,36 @@ def test_a_printed_program_runs(name: str) -> None:
     runs_as_python(PROGRAMS[name]())
 
 
+STEPS = [name for name in (*PROGRAMS, *REREADS) if name not in ("maml step", "reads in another order", "flat")]
+
+
+@pytest.mark.parametrize("library", [True, False])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_printed_program_has_all_that_it_starts_from(name: str, library: bool) -> None:
+    graph = {**PROGRAMS, **REREADS}[name]()
+    names = tg.text.namespace(tg.text.arrays_of(graph))
+    code = compile(graph.text(library=library), name, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
+    exec(code, names)
+    members = tg.text.cells(names[graph.name], seed=3)
+    given = live_cells(members)
+    told = {decl.path: decl.initialiser for decl in graph.cells}
+    dice = np.random.default_rng(0)
+    args = unflatten(graph.in_tree, [tg.tensor(numbers_for(v.aval, dice), v.aval.dtype) for v in graph.inputs])
+    begin = {path: cell.numpy().copy() for path, cell in given.items()}
+    wanted, after = graph(*args, state={**{p: np.zeros(c.aval.shape, c.aval.dtype) for p, c in _cells(graph)}, **begin})
+    made = names[graph.name](*args, **members)
+    for a, b in zip(flatten(made)[0], flatten(wanted)[0], strict=True):
+        np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
+    for path, cell in live_cells(members).items():
+        np.testing.assert_array_equal(cell.numpy(), np.asarray(after[path]), err_msg=path)
+    if "optimizer.lr" in told:
+        assert begin["optimizer.lr"] == float(told["optimizer.lr"].partition("=")[2].rstrip(")"))
+
+
+def _cells(graph: Graph) -> list[tuple[str, Any]]:
+    return [(decl.path, decl.var) for decl in graph.cells]
+
+
 @pytest.mark.parametrize("name", REREADS)
 def test_a_printed_program_that_reads_written_cells_runs(name: str) -> None:
     runs_as_python(REREADS[name]())

@@ -203,6 +203,29 @@ def check_option(initialiser: str | Initialiser, key: str, value: Any) -> None:
     raise error
 
 
+def text_of_number(number: float) -> str:
+    """How a graph writes the initialiser of one number everywhere."""
+    return PLAIN.get(number, f"constant(value={number!r})")
+
+
+def number_of(text: str) -> float | None:
+    """The number that an initialiser fills a cell with; None of others.
+
+    Examples
+    --------
+    >>> number_of("zeros()"), number_of("constant(value=0.5)"), number_of("normal(std=0.1)")
+    (0.0, 0.5, None)
+    """
+    plain = next((number for number, said in PLAIN.items() if said == text), None)
+    inside = text.removeprefix("constant(value=").removesuffix(")")
+    if plain is not None or len(inside) == len(text):
+        return plain
+    try:
+        return float(inside)
+    except ValueError:
+        return None
+
+
 def text_of(initialiser: Any) -> str:
     """How a graph writes an initialiser: as a call."""
     return repr(initialiser) if isinstance(initialiser, Initialiser) else f"{getattr(initialiser, '__name__', 'f')}()"
@@ -311,6 +334,7 @@ _BY_NAME: dict[str, Initialiser] = {
               uniform, zeros, ones, constant)
 }  # fmt: skip
 NAMES = tuple(_BY_NAME)  # what a graph's text may start a cell by
+PLAIN = {0.0: "zeros()", 1.0: "ones()"}  # numbers with an initialiser of their own
 
 
 __getattr__ = getter("tensorgraph.nn.init", __all__)

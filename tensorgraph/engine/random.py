@@ -33,6 +33,7 @@ class Draws:
 
     def __init__(self, state: Buffer) -> None:
         self.state = state
+        state.initialiser = state.initialiser or "key()"
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.backward import cotangent, reachable
 from tensorgraph.engine.calling import abstract, explain
-from tensorgraph.engine.cells import Cell, Parameter
+from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import ForeignError
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, creation, random
@@ -27,13 +27,14 @@ from tensorgraph.engine.tape import Leaf, describe_node, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
+from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
 from tensorgraph.graph.losses import tell_losses
 from tensorgraph.graph.numbers import NumberRecorder
 from tensorgraph.graph.opaque import Opaque
 from tensorgraph.graph.recorder import CallRecorder
 from tensorgraph.graph.sayable import sayable
 from tensorgraph.graph.size_reads import SizeReads, plain
+from tensorgraph.graph.starts import declared
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
@@ -473,10 +474,7 @@ class Trace(CallRecorder, NumberRecorder):
         writes = []
         for cell, value in self.shadow.items():
             writes.append(Write(self.cells[cell], value, self.write_source[cell]))
-        cells = []
-        for (cell, var), path in zip(self.cells.items(), self.named_paths(), strict=True):
-            kind = "parameter" if isinstance(cell, Parameter) else "buffer"
-            cells.append(CellDecl(path, var, kind, cell.initialiser, cell._node is not None))
+        cells = declared(dict(zip(self.named_paths(), self.cells, strict=True)), [*self.cells.values()])
         consts = {}
         for var, array, _ in self.consts.values():
             kept = array.copy()

@@ -7,6 +7,7 @@ import weakref
 from typing import Annotated, Any
 
 from tensorgraph.arguments import Range, Unfit, kind_of
+from tensorgraph.engine import init, modes
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.tensor import Tensor
 
@@ -56,6 +57,8 @@ class Setting:
             self.store(instance)[self.name] = cell
         else:
             cell.assign(value)
+        if not modes.is_tracing():
+            cell.initialiser = init.text_of_number(float(cell))
 
     def cell(self, instance: Any) -> Any:
         """The cell, or None."""

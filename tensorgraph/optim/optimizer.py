@@ -17,7 +17,7 @@ import numpy as np
 from tensorgraph import jit
 from tensorgraph.arguments import Name, Natural, NonNegative, Ordered, Positive, checked, refuse_keyword
 from tensorgraph.arguments.foreign import answer, own_attribute, put_absent
-from tensorgraph.engine import modes
+from tensorgraph.engine import init, modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
 from tensorgraph.engine.changes import move
 from tensorgraph.engine.interrupts import whole
@@ -264,6 +264,7 @@ class Optimizer:
             self._limits[name].assign(limit)
         else:
             self._limits[name] = self._cell(name, np.array(limit, np.float64))
+        self._limits[name].initialiser = init.text_of_number(float(limit))
 
     def named_cells(self) -> Iterator[tuple[str, Cell]]:
         """Every cell by its path: counts, settings, averages."""

@@ -171,7 +171,7 @@ def sizes_in(node: ast.expr) -> Iterator[str]:
             yield from sizes_in(node.left)
             yield from _names(node.right)
         case ast.Call():
-            for value in (*node.args, *[k.value for k in node.keywords]):
+            for value in (node.func, *node.args, *[k.value for k in node.keywords]):
                 yield from sizes_in(value)
 
 

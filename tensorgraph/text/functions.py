@@ -9,7 +9,7 @@ from tensorgraph.graph.graph import Graph, Var, digest
 from tensorgraph.graph.outline import NUMBERED, Outline, flat, numbered
 from tensorgraph.graph.statements import Definition, Instance, Operation, leaves
 from tensorgraph.text.bodies import WIDTH, Body
-from tensorgraph.text.heads import Head, Sizes
+from tensorgraph.text.heads import Given, Head, Sizes
 from tensorgraph.text.lines import folded_line, wrapped
 from tensorgraph.text.literals import array_text, aval_text
 from tensorgraph.text.names import identifier, reserved
@@ -17,7 +17,7 @@ from tensorgraph.text.structure import tree_text
 
 __all__ = ["folded", "plain"]
 
-Known = Mapping[Definition, Mapping[Instance, tuple[int, ...]]]
+Known = Mapping[Definition, Mapping[Instance, Given]]
 SHORT = 48  # of an array that is written where it is read
 
 

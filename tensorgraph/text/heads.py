@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorgraph.engine.aval import Aval, Number, short_dtype
 from tensorgraph.engine.tree import unflatten
@@ -23,7 +23,7 @@ from tensorgraph.text.names import identifier
 from tensorgraph.text.structure import grouped, places, tree_text
 from tensorgraph.text.types import initialisers
 
-__all__ = ["Head", "Sizes", "initialiser_text", "kind_word"]
+__all__ = ["Given", "Head", "Sizes", "initialiser_text", "kind_word"]
 
 INITIALISER = re.compile(r"[A-Za-z]\w*\([\w=., '\"+-]*\)")
 NUMBERED = re.compile(r"(?:(.*)\.)?(\d+)")
@@ -42,15 +42,23 @@ def initialiser_text(decl: CellDecl) -> str:
     return f" = {start}" if known else ""
 
 
+class Given(NamedTuple):
+    """What is said of an instance of a function that is left out: its sizes, and what cells of it start from."""
+
+    sizes: tuple[int, ...]
+    starts: str
+
+
 class Sizes:
     """The sizes that have names, definition by definition."""
 
-    def __init__(self, outline: Outline, fixed: Mapping[Definition, Mapping[Instance, tuple[int, ...]]]) -> None:
+    def __init__(self, outline: Outline, fixed: Mapping[Definition, Mapping[Instance, Given]]) -> None:
         self.outline = outline
         self.fixed = fixed  # what stands in the brackets of instances of definitions that are left out
         self.paths = {decl.path: decl.var for decl in outline.graph.cells}
         self.known: dict[Definition, dict[tuple[int, ...], str]] = {}  # rows of sizes, one a call
         self.given: dict[Instance, tuple[int, ...]] = {}  # what stands in the brackets of an instance
+        self.starts: dict[Instance, str] = {}  # what stands behind them, in round ones
         self.said: dict[Definition, str] = {}  # of what reads as a function of another name, that name
 
     def name(self, definition: Definition, row: tuple[int, ...], taken: set[str], count: int) -> str:
@@ -227,8 +235,9 @@ class Head:
         fixed = self.sizes.fixed.get(self.definition, {})
         for position, about in enumerate(self.calls):
             if about.instance is not None:
-                sizes = fixed.get(about.instance)
-                self.sizes.given[about.instance] = tuple(row[position] for row in known) if sizes is None else sizes
+                own = fixed.get(about.instance)
+                self.sizes.given[about.instance] = tuple(row[position] for row in known) if own is None else own.sizes
+                self.sizes.starts[about.instance] = "" if own is None else own.starts
 
     def _rows(self) -> list[tuple[int, ...]]:
         found: list[tuple[int, ...]] = []
@@ -249,16 +258,20 @@ class Head:
 
     def _brackets(self, member: Member) -> list[tuple[int, ...]]:
         """What stands in the brackets of a member's kind, a row of the values in each call."""
+        found = [() if one is None else self.sizes.given.get(one, ()) for one in self._instances(member)]
+        return [tuple(row) for row in zip(*found, strict=False)]
+
+    def _instances(self, member: Member) -> list[Instance | None]:
+        """What a member is in each call."""
         instances = self.sizes.outline.instances
-        rows = []
+        found = []
         abouts: list[Description | None] = [*self.calls] or [None]
         for about in abouts:
             path = member.path
             if about is not None and about.node.path and self.definition.kind != "graph":
                 path = f"{about.node.path}.{path}" if path else about.node.path
-            instance = instances.get((path, member.value.name))
-            rows.append(() if instance is None else self.sizes.given.get(instance, ()))
-        return [tuple(row) for row in zip(*rows, strict=False)]
+            found.append(instances.get((path, member.value.name)))
+        return found
 
     def _lists(self) -> dict[int, list[int]]:
         """Members that are the items of one list, by the first of them."""
@@ -330,7 +343,9 @@ class Head:
             assert definition is not None
             rows = [self.size(row, count) for row in self._brackets(member)]
             name = self.sizes.said.get(definition, definition.name)
-            return f"{name}[{', '.join(rows)}]" if rows else name
+            starts = {"" if one is None else self.sizes.starts.get(one, "") for one in self._instances(member)}
+            behind = f"({starts.pop()})" if len(starts) == 1 and starts != {""} else ""
+            return f"{name}[{', '.join(rows)}]{behind}" if rows else f"{name}{behind}"
         decl = self.definition.decls[member.value]
         return f"{kind_word(decl)}[{self._aval(self._avals(member), count)}]"
 

@@ -2,8 +2,9 @@
 
 1. A definition of the outline may be left out where the library has a function of its name, whose sizes follow from its
    cells: they stand in the brackets of each instance.
-2. Whether the library's does the same is asked of the reader: the text without it must be read as the same graph.
-3. What an initialiser says must stay. Of a cell of which the graph knows none, the library's own is taken.
+2. A number that a cell starts from and the library's does not stands behind: ``Adam(lr=0.01)``.
+3. Whether the library's does the same is asked of the reader: the text without it must be read as the same graph.
+4. What an initialiser says must stay. Of a cell of which the graph knows none, the library's own is taken.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from tensorgraph.engine import init
 from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.graph.outline import Outline
 from tensorgraph.graph.statements import Definition, Instance
 from tensorgraph.text.definitions import CELLS, library, parts_of
 from tensorgraph.text.functions import folded, plain
+from tensorgraph.text.heads import Given
 from tensorgraph.text.sure import read_again, sure_text, typed_text
 
 __all__ = ["without_library"]
 
-Known = Mapping[Definition, Mapping[Instance, tuple[int, ...]]]
+Known = Mapping[Definition, Mapping[Instance, Given]]
 
 
 def without_library(graph: Graph, types: bool = False) -> str:
@@ -48,7 +51,7 @@ def without_library(graph: Graph, types: bool = False) -> str:
     return whole if text is None else text
 
 
-def _candidates(outline: Outline) -> dict[Definition, dict[Instance, tuple[int, ...]]]:
+def _candidates(outline: Outline) -> dict[Definition, dict[Instance, Given]]:
     """The definitions with the name and the cells of a function of the library, and the sizes of their instances."""
     cells = {decl.path: decl for decl in outline.graph.cells}
     found = {}
@@ -59,7 +62,10 @@ def _candidates(outline: Outline) -> dict[Definition, dict[Instance, tuple[int, 
             continue
         sizes = {i: _sizes(own.node, own.sizes(), i.path, cells) for i in instances if i is not None}
         if None not in sizes.values():
-            found[definition] = {instance: row for instance, row in sizes.items() if row is not None}
+            found[definition] = {
+                instance: Given(row, _starts(own.node, instance.path, cells))
+                for instance, row in sizes.items() if row is not None
+            }  # fmt: skip
     return found
 
 
@@ -81,6 +87,19 @@ def _sizes(
             if isinstance(dim, ast.Name):
                 known[dim.id] = size
     return tuple(known[name] for name in names) if all(name in known for name in names) else None
+
+
+def _starts(node: ast.FunctionDef, path: str, cells: Mapping[str, CellDecl]) -> str:
+    """The numbers that cells of an instance start from and those of the library's function do not: ``lr=0.01``."""
+    found = []
+    for arg, start in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        decl = cells.get(f"{path}.{arg.arg}" if path else arg.arg)
+        if decl is None or decl.initialiser is None or decl.aval.ndim or decl.aval.dtype.kind != "f":
+            continue
+        number = init.number_of(decl.initialiser)
+        if number is not None and (start is None or ast.unparse(start) != decl.initialiser):
+            found.append(f"{arg.arg}={number!r}")
+    return ", ".join(found)
 
 
 def _is_read(graph: Graph, text: str) -> bool:

@@ -10,11 +10,12 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
+from tensorgraph.engine import init
 from tensorgraph.graph.graph import Var
 from tensorgraph.text import types
 from tensorgraph.text.definitions import CELLS, Definition, parts_of
 from tensorgraph.text.errors import nearest
-from tensorgraph.text.numbers import integer, table
+from tensorgraph.text.numbers import integer, literal, table
 from tensorgraph.text.scene import MOST_CALLS, MOST_STEPS, CellName, Container, Instance, PerValue, Scene, opened, show
 
 __all__ = ["cells_below", "joined", "members_of", "one_a_value"]
@@ -52,6 +53,12 @@ def member(scene: Scene, node: ast.expr, start: ast.expr | None, prefix: str, na
             return Container([member(scene, kind, start, path, str(number)) for number, kind in kinds])
         case ast.Dict():
             return Container(_by_key(scene, node, start, joined(prefix, name)))
+    starts: list[ast.keyword] = []
+    if isinstance(node, ast.Call):
+        starts = node.keywords
+        if node.args or not starts:
+            scene.fail(node, f"numbers that cells start from are said by name: Adam(lr=0.01), got {show(node)}")
+        node = node.func
     kind, inside = parts_of(node)
     if kind == "At":
         if not isinstance(inside, ast.Tuple) or len(inside.elts) != 2:
@@ -69,7 +76,23 @@ def member(scene: Scene, node: ast.expr, start: ast.expr | None, prefix: str, na
         )  # fmt: skip
     if start is not None:
         scene.fail(start, f"{name} is an instance of {definition.name}, whose own members say what they start from")
-    return instance(scene, node, definition, inside, scene.path, joined(prefix, name))
+    made = instance(scene, node, definition, inside, scene.path, joined(prefix, name))
+    for keyword in starts:
+        _start(scene, made, keyword)
+    return made
+
+
+def _start(scene: Scene, made: Instance, keyword: ast.keyword) -> None:
+    """Let a cell of an instance start from a number: ``Adam(lr=0.01)``."""
+    cell = opened(made.members.get(str(keyword.arg)))
+    value = literal(scene, keyword.value)
+    if not isinstance(cell, CellName) or cell.var.aval.ndim or cell.var.aval.dtype.kind != "f":
+        known = [k for k, v in made.members.items() if type(opened(v)) is CellName and not opened(v).var.aval.ndim]
+        said = f"{made.definition.name} has no number called {keyword.arg!r}{nearest(str(keyword.arg), known)}"
+        scene.fail(keyword, f"{said}; it has {', '.join(known) or 'none'}")
+    if type(value) not in (int, float):
+        scene.fail(keyword.value, f"a cell starts from a number here, got {show(keyword.value)}")
+    cell.initialiser = init.text_of_number(float(value))
 
 
 def joined(prefix: str, name: str) -> str:
