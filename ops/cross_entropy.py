@@ -295,13 +295,9 @@ def _backward_flops(
     return count + 3 * others * logits.size
 
 
-def _forward_scratch(logits: Aval, target: Aval, weight: Any, *, axis: int, **attrs: Any) -> int:
-    rows = logits.size // (logits.shape[axis] or 1)
-    return aside(logits, axis, 1) + 3 * rows * logits.dtype.itemsize
-
-
 def _backward_scratch(logits: Aval, target: Aval, *rest: Any, want: Any, axis: int, **attrs: Any) -> int:
-    return aside(logits, axis, 2) + (40 * logits.size if any(want[1:]) else 0)
+    """Of probabilities and weights, whose gradients are Numba's."""
+    return aside(logits, axis, 2) + 40 * logits.size if any(want[1:]) else 0
 
 
 def _divided(attrs: dict[str, Any], inputs: frozenset[str]) -> dict[str, Any]:
@@ -387,10 +383,10 @@ softmax_cross_entropy = fused_op(
     check=_check,
     batch=_batch,
     flops=_flops,
-    scratch=_forward_scratch,
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
     native="cross_entropy:softmax_cross_entropy",
+    direct=True,
     native_vjp="cross_entropy:softmax_cross_entropy_vjp",
     traits=("analytic", "exponential", "reduces"),
     recognise=Recognition(

@@ -7,6 +7,7 @@ import pytest
 from child import python
 
 import tensorgraph as tg
+from tensorgraph import optim
 from tensorgraph.engine import direct as engine_direct
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.native import direct, machine
@@ -38,7 +39,15 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def arrays_of(op, case, dtype):
-    return [a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in case.inputs]
+    """The inputs in a type; of an update in float16 what is kept is float32, and settings are float64 always."""
+    wide = np.dtype("float32" if dtype == "float16" else dtype)
+    kinds = dict(enumerate([dtype, dtype, *[wide] * (len(op.outputs) - 1)])) if "update" in op.traits else None
+    return [
+        a.astype(dtype if kinds is None else kinds[n])
+        if isinstance(a, np.ndarray) and a.dtype.kind == "f" and (kinds is None or a.shape == case.inputs[0].shape)
+        else a
+        for n, a in enumerate(case.inputs)
+    ]
 
 
 @needs_machine_code
@@ -226,3 +235,68 @@ def test_a_fused_op_needs_no_numba_where_its_kernels_do(tmp_path):
 def test_without_numba_a_fused_op_is_composed(tmp_path):
     told = python("-c", PROGRAM.format(without=True, dtype="f2"), cwd=tmp_path)
     assert told.stdout.split() == ["True", "False"], told.stderr
+
+
+STEPS = """
+import sys
+import numpy as np
+import tensorgraph as tg
+from tensorgraph import nn, optim
+x, y = np.random.default_rng(0).normal(size=(16, 8)).astype("f4"), np.arange(16) % 3
+for make in (optim.SGD, optim.Momentum, optim.RMSprop, optim.Adam, optim.AdamW):
+    model = nn.Sequential(nn.Linear(8, 8, seed=0), nn.ReLU(), nn.Linear(8, 3, seed=1))
+    optimizer = make(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(5):
+        loss = tg.softmax_cross_entropy(model(x), y)
+        optimizer.minimize(loss)
+        losses.append(float(loss))
+    assert losses[-1] < losses[0], (make, losses)
+print("numba" in sys.modules)
+"""
+
+
+@needs_machine_code
+def test_a_training_step_opens_no_numba(tmp_path):
+    told = python("-c", STEPS, cwd=tmp_path)
+    assert told.stdout.split() == ["False"], told.stderr
+
+
+@needs_machine_code
+def test_what_a_rule_warns_of_is_warned_of_in_each_call(monkeypatch):
+    found, z = planned(monkeypatch), tg.tensor(np.zeros((2, 5), "f4"))
+    for label in (-7, -7, 1, -7):  # numbers alone differ: one plan
+        if label == -7:
+            with pytest.warns(RuntimeWarning, match="no label counts") as told:
+                loss = tg.softmax_cross_entropy(z, [label, -7], ignore_index=-7)
+            assert float(loss) == 0.0 and told[0].filename == __file__
+        else:
+            assert float(tg.softmax_cross_entropy(z, [label, -7], ignore_index=-7)) == pytest.approx(np.log(5))
+    assert found == [True]
+
+
+@needs_machine_code
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.filterwarnings("ignore:.*no gradient reached:RuntimeWarning")
+def test_a_step_in_place_has_the_bits_of_its_op(dtype, monkeypatch):
+    """All parameters are on one tape; gradients may lie in any order."""
+    rng = np.random.default_rng(0)
+    for make in (optim.SGD, optim.Momentum, optim.RMSprop, optim.Adam, optim.AdamW):
+        first, second = ([tg.Parameter(rng.normal(size=s).astype(dtype)) for s in ((3, 5), (7,), (3, 5))] for _ in "12")
+        for a, b in zip(first, second, strict=True):
+            b.assign(a.numpy().copy())
+        ours, theirs = (make(parameters, lr=0.1, weight_decay=0.01) for parameters in (first, second))
+        for step in range(4):
+            for a, b in zip(first, second, strict=True):
+                if (step, a.ndim) != (1, 1):  # a parameter without a gradient is left as it is
+                    g = rng.normal(size=a.shape[::-1]).astype(dtype).T  # not in C order
+                    a.grad = b.grad = tg.tensor(g)
+                else:
+                    a.grad = b.grad = None
+            ours.step()
+            with tg.no_grad():
+                theirs._by_ops(theirs._collect())
+            for (path, a), (_, b) in zip(ours.named_cells(), theirs.named_cells(), strict=True):
+                assert_same(a.numpy(), b.numpy(), what=f"{make.__name__} {path}")
+            for a, b in zip(first, second, strict=True):
+                assert_same(a.numpy(), b.numpy(), what=make.__name__)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from tensorgraph import jit
+from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import Kind, Op, Rule, float_dtype
 from tensorgraph.engine.source import define
 
-__all__ = ["LARGE", "can_fuse", "direct_forward", "direct_rule"]
+__all__ = ["LARGE", "can_fuse", "direct_forward", "direct_rule", "is_fused", "overwriting"]
 
 MOST = 1024  # calls that are known of an op: beyond, all are forgotten
 LARGE = 4096
@@ -117,6 +118,75 @@ class _Large:
 def can_fuse() -> bool:
     """Whether a fused op runs as one, by kernels of its rule, and what these do not take by Numba's."""
     return (jit.expected() and _machine_code()) or jit.available()
+
+
+def is_fused(direct: bool) -> bool:
+    """Whether fused ops run as one now; `direct`, whether all of them have kernels for eager calls."""
+    return modes.current().implementation == "fused" and (can_fuse() if direct else jit.available())
+
+
+class Overwriting:
+    """An update of several parameters at once, in place: its op's kernels, of all of them on one tape.
+
+    Parameters
+    ----------
+    declared : Op
+        Its inputs are a parameter, its gradient, the state that is kept for it, and settings; its results are the
+        parameter and the state.
+    attrs : tuple of (str, value)
+    """
+
+    def __init__(self, declared: Op, attrs: tuple[tuple[str, Any], ...]) -> None:
+        self.declared, self.attrs = declared, dict(attrs)
+        self.known: dict[Any, Any] = {}
+
+    def __call__(self, rows: Sequence[Sequence[Any]], settings: Sequence[Any]) -> bool:
+        """Whether it was done; if not, nothing was written.
+
+        Parameters
+        ----------
+        rows : sequence of sequence of ndarray
+            Of each parameter its array, its gradient, then its state.
+        settings : sequence of ndarray
+            0-d.
+        """
+        key, given = [], [*settings]
+        for p, g, *state in rows:
+            if not p.flags.carray or g.shape != p.shape or g.dtype != p.dtype:
+                return False
+            key.append((p.shape, p.dtype.char))
+            given += (p, g if g.flags.carray else np.array(g, order="C"), *state)
+        known = tuple(key)
+        run = self.known.get(known, _UNKNOWN)
+        if run is _UNKNOWN:
+            run = self._planned(known, rows, settings)
+        return run is not None and run.into(given, ())
+
+    def _planned(self, key: Any, rows: Sequence[Sequence[Any]], settings: Sequence[Any]) -> Any:
+        if len(self.known) >= MOST:
+            self.known.clear()
+        self.known[key] = None
+        if not _machine_code():
+            return None
+        from tensorgraph.native.direct import Direct, place_of_array
+        from tensorgraph.native.places import Call
+
+        rule = self.declared.native_rule()
+        numbers = [place_of_array(a) for a in settings]
+        whole = Call(tuple(numbers), (), {})
+        for p, _, *state in rows:
+            own = [place_of_array(a) for a in (p, p, *state)]  # a gradient lies as its parameter
+            call = Call((*own, *numbers), (own[0], *own[2:]), self.attrs)
+            if rule is None or not rule(call) or call.warnings:
+                return None
+            whole.inputs += tuple(own)
+            for name in ("records", "checks", "scratch_places"):
+                getattr(whole, name).extend(getattr(call, name))
+        self.known[key] = made = Direct(whole, single=False)
+        return made
+
+
+overwriting = functools.cache(Overwriting)
 
 
 @functools.cache

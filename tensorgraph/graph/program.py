@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgraph import jit
 from tensorgraph.engine import modes
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.calling import composed, explain, run
+from tensorgraph.engine.direct import is_fused
 from tensorgraph.engine.operands import SCALARS, Borrowed
 from tensorgraph.engine.recorded import is_simple, make_recorded
 from tensorgraph.engine.tape import Leaf, Node, Projection, line_of
@@ -117,7 +117,8 @@ class Program:
         self.deferred = self._record()
         self.losing = frozenset(losses(graph.equations, graph.outputs))
         self.runs = self.recorded_runs = 0
-        self.has_fused = any(s.equation.op.reference is not None for s in self.steps)  # else nobody asks for Numba
+        fused = [s.equation.op.direct for s in self.steps if s.equation.op.reference is not None]
+        self.has_fused, self.is_direct = bool(fused), all(fused)  # else nobody asks for Numba
         self._known_modes: tuple[modes.Mode | None, dict[tuple[bool, str], modes.Mode]] = None, {}
         if not keep:
             self._last_uses()
@@ -200,7 +201,7 @@ class Program:
         list
             Arrays, and numbers where the graph gives numbers; they may be the arrays that were given, or views of them.
         """
-        fused = not self.has_fused or _is_fused()
+        fused = not self.has_fused or is_fused(self.is_direct)
         if fused and self.runs < OFTEN:
             self.runs += 1
         elif fused and len(self.steps) <= MOST:
@@ -395,10 +396,6 @@ def _function(code: CodeType, scope: dict[str, Any]) -> Callable[..., list[Any]]
     return function
 
 
-def _is_fused() -> bool:
-    return modes.current().implementation == "fused" and jit.available()
-
-
 def _flat(places: tuple[Any, ...]) -> list[int]:
     return [p for place in places for p in (place if isinstance(place, tuple) else (place,))]
 
@@ -465,7 +462,7 @@ def _run_step(step: Step, operands: list[Any], recorded: bool, history: bool) ->
         result = public_function(eq)(*operands) if step.of_numbers else op.public(*operands, **eq.attrs)
         return result if isinstance(result, tuple) else (result,)
     residuals: list[Any] = []
-    if op.reference is not None and not _is_fused():
+    if op.reference is not None and not is_fused(op.direct):
         result, residuals = composed(op, operands, dict(eq.attrs)), [None] * len(op.residuals)
     else:
         result = run(op, operands, dict(eq.attrs), modes.current(), residuals)

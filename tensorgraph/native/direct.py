@@ -73,6 +73,8 @@ class Lane(NamedTuple):
         Which of them say what the arrays are.
     codes : ndarray
         What checks have to say.
+    told : ndarray
+        What the call's warnings go by.
     """
 
     first: Tape
@@ -80,6 +82,7 @@ class Lane(NamedTuple):
     words: Any
     places: list[int]
     codes: Array
+    told: Array
 
 
 class Direct:
@@ -97,7 +100,7 @@ class Direct:
         Of the one output, where the call has it as a line.
     """
 
-    __slots__ = ("_call", "_free", "_inputs", "_order", "_outputs", "_single", "_size", "_take")
+    __slots__ = ("_call", "_free", "_inputs", "_order", "_outputs", "_single", "_size", "_take", "_warnings")
 
     def __init__(
         self, call: Call, single: bool, order: Sequence[int] | None = None, shape: tuple[int, ...] | None = None
@@ -105,19 +108,27 @@ class Direct:
         self._call, self._single, self._order = call, single, order
         self._inputs, outputs = places_of(call.inputs), places_of(call.outputs)
         self._outputs = [(place.shape if shape is None else shape, place.dtype) for place in outputs]
+        self._warnings = [warn for _, warn in call.warnings]
         self._size = sum(rounded(place.buffer.nbytes) for place in call.scratch_places)
         self._take: Any = id if headers_are_known() else _address
         self._free: list[Lane] = []
 
     def __call__(self, *arrays: Array) -> Any:
         """The outputs, for the arrays that there are; None where a check finds what has to be refused."""
+        outputs = [empty(shape, dtype) for shape, dtype in self._outputs]
+        if not self.into(arrays, outputs):
+            return None
+        return outputs[0] if self._single else tuple(outputs)
+
+    def into(self, arrays: Sequence[Array], outputs: Sequence[Array]) -> bool:
+        """Write the outputs into these arrays, in C order; inputs may be among them where a rule says that its outputs
+        may replace them. False where a check finds what has to be refused; nothing is written then."""
         if self._order is not None:
             arrays = tuple([arrays[k] for k in self._order])
         try:
             lane = self._free.pop()
         except IndexError:
             lane = self._laid()
-        outputs = [empty(shape, dtype) for shape, dtype in self._outputs]
         given = [*arrays, *outputs]
         if self._size:
             given.append(_lent(self._size))
@@ -130,12 +141,14 @@ class Direct:
             fits = not lane.codes.any()
             if fits:
                 lane.last.run()
+        warned = lane.told.tolist() if fits and self._warnings else ()
         self._free.append(lane)
         if self._size and len(_pieces) < PIECES and given[-1].nbytes <= LENT:
             _pieces.append(given[-1])
-        if not fits:
-            return None
-        return outputs[0] if self._single else tuple(outputs)
+        for found, warn in zip(warned, self._warnings):
+            if found:
+                warn()
+        return fits
 
     def _laid(self) -> Lane:
         call = self._call
@@ -147,8 +160,10 @@ class Direct:
             owners[place.buffer] = count, start
             start += rounded(place.buffer.nbytes)
         count += start > 0
-        codes = np.zeros(len(call.checks), np.int64)
-        own = {check.code.buffer: codes.ctypes.data + 8 * n for n, check in enumerate(call.checks)}
+        looked = len(call.checks)
+        own_places = [*[check.code for check in call.checks], *[place for place, _ in call.warnings]]
+        codes = np.zeros(len(own_places), np.int64)
+        own = {place.buffer: codes.ctypes.data + 8 * n for n, place in enumerate(own_places)}
         checks = [check.record for check in call.checks]
         bound = [
             [(r, k, word) for r, record in enumerate((*checks, *call.records)) for k, word in enumerate(record.words)
@@ -173,7 +188,8 @@ class Direct:
                     owners[word.buffer][1] + word.offset,
                 )
                 at += 2
-        return Lane(tapes[0], tapes[1] if checks else None, memoryview(words.data), places, codes)
+        last = tapes[1] if checks else None
+        return Lane(tapes[0], last, memoryview(words.data), places, codes[:looked], codes[looked:])
 
 
 def _tape(records: Sequence[Record], own: dict[Buffer, int]) -> Tape:
@@ -219,6 +235,6 @@ def _address(array: Array) -> int:
 def direct(rule: Any, call: Call, single: bool) -> Direct | None:
     """The kernels that a rule makes of a call; None where it makes none, or another way is better."""
     better = rule.better_elsewhere if isinstance(rule, Rule) else None
-    if (better is not None and better(call)) or not rule(call) or call.warnings:
+    if (better is not None and better(call)) or not rule(call):
         return None
     return Direct(call, single)

@@ -1,8 +1,9 @@
 """`Optimizer`: what all optimisers share. Every number that changes while training is a cell.
 
-A step checks everything before it writes anything. Eager steps run the in-place kernels on the cells' own arrays; while
-a trace is active, with `tensorgraph.implementation("composed")` or without Numba, the update op is called and its
-results are assigned. The op runs the same kernel and gives the same bits; composed, it differs by rounding.
+A step checks everything before it writes anything. Eager steps run the update op's kernels on the cells' own arrays,
+those of a group on one tape, or Numba's in-place kernels where there is no machine code; while a trace is active, with
+`tensorgraph.implementation("composed")` or without Numba, the update op is called and its results are assigned. The op
+runs the same kernel and gives the same bits; composed, it differs by rounding.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from tensorgraph import jit
 from tensorgraph.arguments import Name, Natural, NonNegative, Ordered, Positive, checked, refuse_keyword
 from tensorgraph.arguments.foreign import answer, own_attribute, put_absent
 from tensorgraph.engine import init, modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
 from tensorgraph.engine.changes import move
+from tensorgraph.engine.direct import is_fused, overwriting
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tape import warn_user
@@ -326,7 +327,7 @@ class Optimizer:
         work = self._collect()
         if mode.trace is not None:  # all lists of one step have one order
             arrange(mode.trace, [g for _, items in work for _, g in items])
-        if not mode.plain or mode.implementation != "fused" or not jit.available():
+        if not mode.plain or not is_fused(not any(slot.narrow for _, items in work for slot, _ in items)):
             path = self.path if mode.trace is None else self._told(mode.trace)
             scope = f"{mode.scope}.{path}" if mode.scope else path
             if mode.trace is None:
@@ -346,7 +347,9 @@ class Optimizer:
                     if self._limits:
                         work = self._clip(work)
             for group, items in work:
-                self._in_place(items, *[float(group.cell(name)._value) for name in self.settings])
+                settings = [group.cell(name)._value for name in self.settings]
+                if not self._by_kernels(items, settings):
+                    self._in_place(items, *map(float, settings))
             steps = self._steps.exclusive()
             steps += 1
 
@@ -435,8 +438,13 @@ class Optimizer:
                 cell.assign(value)
         self._steps.assign(steps)
 
+    def _by_kernels(self, items: list[tuple[Slot, Any]], settings: list[Array]) -> bool:
+        """Run the update op's kernels on the cells' own arrays; False where they do not take them."""
+        rows = [(slot.parameter.exclusive(), g._value, *[cell.exclusive() for cell in slot.cells]) for slot, g in items]
+        return overwriting(self.update, tuple(self.attrs.items()))(rows, settings)
+
     def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
-        """Run the kernel on the cells' own arrays."""
+        """The like by Numba's kernels."""
         raise NotImplementedError
 
     def _narrow(self, slot: Slot, g: Tensor, settings: tuple[float, ...]) -> None:

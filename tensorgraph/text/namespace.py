@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tensorgraph import jit
 from tensorgraph.arguments import checked
 from tensorgraph.engine import init
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.calling import call
+from tensorgraph.engine.direct import is_fused
 from tensorgraph.engine.modes import current, enable_grad, scope, use
 from tensorgraph.engine.op import ALIASES, CATALOGUE, Op
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
@@ -105,7 +105,7 @@ def _with_residuals(op: Op) -> Any:
     def function(*args: Any, residuals: bool = False, **options: Any) -> Any:
         if not residuals:
             return op.public(*args, **options)
-        if op.reference is not None and not (current().implementation == "fused" and jit.available()):
+        if op.reference is not None and not is_fused(op.direct):
             result, kept = op.public(*args, **options), [None] * len(op.residuals)  # and the gradient is a reference's
         else:
             kept = []

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import jit
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.backward import leading_to, reachable
+from tensorgraph.engine.direct import can_fuse
 from tensorgraph.engine.exits import TraceError, wanted, wants
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tape import INTERNAL, Leaf, Node, Projection, any_hooks, projection
@@ -234,7 +234,7 @@ def _planned(
     # 1. a pass over a tape of this form is known: it gets its inputs from this tape;
     # 2. else it is traced on one row and batched; each thing that it has read is looked for among what was saved;
     # 3. where all is found there, which is where nothing was computed from numbers outside the trace, it is kept.
-    key = form.key, len(units[0]), mode.implementation, mode.quiet, default_dtype(), jit.available()
+    key = form.key, len(units[0]), mode.implementation, mode.quiet, default_dtype(), can_fuse()
     plan = _plans.get(key)
     reached = [x for x, at in zip(xs, form.key[2], strict=True) if at is not None]
     if plan is None:
