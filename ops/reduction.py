@@ -189,7 +189,7 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 
 var = op(
     "var(x, *, axis=None, keepdims=False, correction: float = 0)", _var, reduction, methods=("var",),
-    native="row_numbers:var",
+    native="row_numbers:var", synonyms={"ddof": "correction"},
     further=masked.spread_of(root=False),
     infer_rule=_var_infer,
     vjp=dict(x=_var_x), scratch=lambda x, **attrs: x.nbytes,
@@ -247,7 +247,7 @@ def _std_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool, cor
 
 std = op(
     "std(x, *, axis=None, keepdims=False, correction: float = 0)", _std, reduction, methods=("std",),
-    native="row_numbers:std",
+    native="row_numbers:std", synonyms={"ddof": "correction"},
     further=masked.spread_of(root=True),
     infer_rule=_var_infer,
     vjp=dict(x=_std_x), scratch=lambda x, **attrs: x.nbytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -176,3 +177,34 @@ def test_numbers_beside_float64_have_all_their_digits() -> None:
         (np.convolve(x, [0.1, 0.3]), np.convolve(x.numpy(), [0.1, 0.3])), (np.linspace(0.1, x, 3)[0], np.full(2, 0.1)),
     ):  # fmt: skip
         assert got.dtype == np.float64 and np.allclose(got.numpy(), expected, rtol=1e-15)
+
+
+def test_a_ufunc_computes_in_the_dtype_that_it_is_told() -> None:
+    x, y, n = np.array([1.0, 4.0], np.float32), np.array([0.1, 2.0]), np.array([1, 2])
+    calls: tuple[Callable[[Any, Any, Any], Any], ...] = (
+        lambda x, y, n: np.exp(x, dtype=np.float64), lambda x, y, n: np.add(y, x, dtype="float32"),
+        lambda x, y, n: np.sqrt(n, dtype=np.float32), lambda x, y, n: np.multiply(n, 2, dtype=np.int32),
+        lambda x, y, n: np.power(x, 2, dtype=float), lambda x, y, n: np.maximum(x, y, dtype=np.float16),
+        lambda x, y, n: np.less(x, y, dtype=bool), lambda x, y, n: np.divide(n, x, dtype=tg.float64),
+    )  # fmt: skip
+    for call in calls:
+        ours, theirs = call(*map(tg.tensor, (x, y, n))), call(x, y, n)
+        assert isinstance(ours, tg.Tensor) and ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6 if theirs.dtype.itemsize < 8 else 1e-15)
+    np.testing.assert_allclose(tg.grad(lambda t: np.exp(t, dtype=np.float64).sum())(x).numpy(), np.exp(x), rtol=1e-6)
+    for wrong, words in (
+        (lambda t: np.add(t, 1, dtype=int), "input 0 of dtype float32"),
+        (lambda t: np.less(t, 1, dtype=int), "booleans"),
+        (lambda t: np.sqrt(t, where=x > 2), r"tensorgraph\.where\(mask"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=words):
+            wrong(tg.tensor(x))
+
+
+def test_the_methods_var_and_std_take_numpys_name_of_the_correction() -> None:
+    t = tg.tensor(Y)
+    for axis in (None, 1):
+        assert np.allclose(t.var(ddof=1, axis=axis).numpy(), Y.var(ddof=1, axis=axis))
+        assert np.allclose(tg.std(t, ddof=2, axis=axis).numpy(), Y.std(ddof=2, axis=axis))
+    with pytest.raises(TypeError, match="two values"):
+        t.var(ddof=1, correction=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.aval import canonical_dtype
 from tensorgraph.engine.exits import package
 from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op, elementwise, op_named
@@ -16,6 +17,9 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import shape
 
 __all__: list[str] = []
+
+MASK = "where"  # the argument of NumPy's ufuncs that says where they write
+ELSEWHERE = "what is elsewhere has to be said: tensorgraph.where(mask, f(t), other)"
 
 _table: dict[Any, Op] = {}
 _calls: dict[Any, Callable[..., Any]] = {}  # of ufuncs that were called: the op's own function
@@ -114,7 +118,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         )
     declared = _lookup(ufunc)
     reduced = _lookup(getattr(ufunc, method)) if method in ("reduce", "accumulate") else None
-    extra = {k: v for k, v in kwargs.items() if k != "out" and not (k == "where" and v is True)}
+    extra = {k: v for k, v in kwargs.items() if k != "out" and not (k == MASK and v is True)}
     if method == "outer" and not kwargs:
         a, b = inputs
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
@@ -127,14 +131,28 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     composed = _composed(ufunc) if method == "__call__" and declared is None else None
     if composed is not None:
         return composed(*inputs, **extra)
+    if declared is not None and method == "__call__" and extra.keys() == {"dtype"}:
+        return _in_dtype(name, declared, inputs, extra["dtype"])
     if method != "__call__" or declared is None or extra:
         what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
-        raise TypeError(
-            f"{name} {what} is not supported by tensorgraph; "
-            f"{_instead(name) if declared is None and not extra and method == '__call__' else _instead('')}"
-        )
+        remedy = _instead(name if declared is None and not extra and method == "__call__" else "")
+        raise TypeError(f"{name} {what} is not supported by tensorgraph; {ELSEWHERE if MASK in extra else remedy}")
     public = _calls[ufunc] = declared.calls["public"]
     return public(*inputs)
+
+
+def _in_dtype(name: str, declared: Op, inputs: tuple[Any, ...], dtype: Any) -> Tensor:
+    """What a ufunc gives that is told the dtype to compute in: tensors and arrays are converted to it first."""
+    wanted = canonical_dtype(dtype)
+    if declared.dtype == "bool":  # as of comparisons, which are computed in the operands' own
+        if wanted != np.bool_:
+            raise TypeError(f"{name} gives booleans, and dtype={wanted} was asked for; convert the result by astype")
+        return declared.public(*inputs)  # type: ignore[no-any-return]
+    for i, x in enumerate(inputs):
+        if isinstance(x, (Tensor, np.ndarray)) and not np.can_cast(x.dtype, wanted, "same_kind"):
+            raise TypeError(f"{name}: input {i} of dtype {x.dtype} is no {wanted}; convert it first, x.astype(dtype)")
+    given = [shape.astype.public(x, wanted) if isinstance(x, (Tensor, np.ndarray)) else x for x in inputs]
+    return shape.astype.public(declared.public(*given), wanted)  # type: ignore[no-any-return]
 
 
 # NumPy functions that tell of a tensor; compositions of ops, and the array namespace's own, are added as they come
