@@ -299,7 +299,7 @@ gelu: Op = op(
 
     >>> import tensorgraph as tg
     >>> tg.gelu([-1.0, 0.0, 1.0])
-    tensor([-0.15865527,  0.        ,  0.8413447 ], f32)
+    tensor([-0.15865526,  0.        ,  0.8413447 ], f32)
     """,
 )  # fmt: skip
 
