@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from large_programs import LanguageModel, TransformerBlock, residual_forward
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
@@ -95,3 +96,34 @@ def test_every_edit_is_in_one_group_or_follows_from_one(one, two, same):
     told = [edit for group in found.groups for edit in (*group.edits, *group.follows)]
     assert sorted(map(id, told)) == sorted(map(id, found.edits))
     assert all(group.edits for group in found.groups) and bool(found.groups) == bool(found)
+
+
+# ---- in pictures, what repeats and is the same is drawn once
+
+
+@pytest.mark.parametrize("before, after", [(5, 4), (4, 5), (11, 12)])
+def test_blocks_that_stay_fold_and_one_that_is_gone_or_new_is_drawn(before, after):
+    drawing = tg.diff(residual_forward(before), residual_forward(after)).draw()
+    (template,) = [group for group in drawing.groups if group.count > 1]
+    inside = [node for node in drawing.nodes if node.group == template.id]
+    assert template.count >= min(before, after) - 1 and not any(node.status for node in inside)
+    edited = [node for node in drawing.nodes if node.status]
+    assert {node.status for node in edited} == {"removed" if before > after else "added"}
+    assert len({node.path.split(".")[1].partition("/")[0] for node in edited}) == 1 and len(drawing.nodes) <= 30
+    assert not any("~" in row.text for node in drawing.nodes for row in node.rows)
+    assert any(row.text.endswith("weight") and "." not in row.text for node in edited for row in node.rows)
+
+
+def test_an_edit_in_the_middle_of_a_stack_has_a_template_on_each_side():
+    class Other(TransformerBlock):
+        def forward(self, x):
+            x = x + self.attention(self.norm1(x))
+            return x + self.down(tg.gelu(self.up(self.norm2(x))))
+
+    model = LanguageModel(layers=9)
+    ALIVE.append(model)
+    graph = tg.trace(model, tg.i64[2, 16])
+    model.blocks[4].__class__ = Other
+    drawing = tg.diff(graph, tg.trace(model, tg.i64[2, 16])).draw()
+    assert [group.count for group in drawing.groups if group.count > 1] == [4, 4]
+    assert {node.title for node in drawing.nodes if node.status} == {"relu", "gelu", "matmul"}

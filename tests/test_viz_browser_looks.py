@@ -91,6 +91,10 @@ def test_it_fits_windows_of_all_widths(browser, file, width):
     assert outside == []
     assert browser.run("document.querySelector('#stage').clientHeight") > 220
     assert browser.run("document.querySelector('#details').clientHeight") > 150
+    if width <= 760:  # nothing stands over the drawing
+        legend, stage = (browser.run(f"(e => [e.top, e.bottom])(document.querySelector('{name}')"
+                                     ".getBoundingClientRect())") for name in ("#legend", "#stage"))  # fmt: skip
+        assert legend[1] <= stage[0] + 1 and legend[1] > legend[0]
     text = browser.run("Math.max(...[...document.querySelectorAll('#stage text')]"
                        ".map(e => e.getBoundingClientRect().height))")  # fmt: skip
     assert text > 7

@@ -253,6 +253,6 @@ root.classList.add("scripted");
 tellTheme();
 prepareText();
 showText(innerWidth >= WIDE); // before the drawing is fitted: an address may lead to a box
+legend(); // likewise: in a narrow window it takes some of the room
 route();
 markLines();
-legend();

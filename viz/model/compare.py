@@ -18,7 +18,9 @@ from tensorgraph.pages.palette import THEMES
 from tensorgraph.viz.model.budget import mend
 from tensorgraph.viz.model.build import build
 from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Row
+from tensorgraph.viz.model.facts import GONE
 from tensorgraph.viz.model.focus import within
+from tensorgraph.viz.model.fold import fold
 from tensorgraph.viz.model.labels import SIGNS, clean
 from tensorgraph.viz.model.view import Box, kind_of
 
@@ -29,7 +31,6 @@ MOST = 150  # boxes; of more, only those near an edit are drawn
 MOST_EDITS = 300
 MOST_DETAILS = 4  # on one box
 WORDS = {"added": "added", "removed": "removed", "changed": "changed", "moved": "moved"}
-GONE = "~before"  # behind the path of a module that is no more, since another may have its name now
 
 
 def compare(difference: Difference, hops: int = 1, theme: str = "auto", timeout: float = 20.0) -> Drawing:
@@ -172,15 +173,17 @@ class _Union:
         return replace(eq, inputs=tuple(self.atom(a) for a in eq.inputs))
 
     def boxes(self) -> list[Box]:
-        """Every op of a small graph; of a large one, runs of what is the same folded by module."""
+        """Every op of a small graph; of a large one, runs of what is the same folded by module; what repeats and is the
+        same is drawn once."""
         equations = self.graph.equations
         if len(equations) <= READABLE:
-            return [Box(kind_of(eq), eq.scope or "", (i,)) for i, eq in enumerate(equations)]
+            boxes = [Box(kind_of(eq), eq.scope or "", (i,)) for i, eq in enumerate(equations)]
+            return fold(self.graph, boxes, apart=self.edits)
         open_ = {i for i, edit in self.edits.items() if not edit.follows}
         producer = self.graph.index.position
         for i in tuple(open_):
             open_.update(producer[v] for v in equations[i].atoms() if isinstance(v, Var) and v in producer)
-        boxes: list[Box] = []
+        boxes = []
         run: list[int] = []
 
         def close() -> None:
@@ -200,7 +203,7 @@ class _Union:
                 close()
             run.append(i)
         close()
-        return boxes
+        return fold(self.graph, boxes, apart={*open_, *self.edits})
 
 
 def _around_scope(scope: str | None) -> list[str]:
@@ -247,7 +250,8 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
                 rows[at].append(row)
     status |= dict.fromkeys(quiet - status.keys(), "moved")
     nodes = tuple(
-        replace(node, status=status.get(node.id, ""), rows=(*node.rows, *_few(rows[node.id]))) for node in drawing.nodes
+        replace(node, status=status.get(node.id, ""), rows=(*_bare(node.rows), *_few(rows[node.id])))
+        for node in drawing.nodes
     )
     wires = _old_wires(union, by_member, producer, exits_)
     new = _new_wires(union, by_member, producer, exits_)
@@ -277,6 +281,11 @@ def _titled(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     if GONE not in rows[0].text:
         return rows
     return (replace(rows[0], text=f"{SIGNS['removed']} {rows[0].text.replace(GONE, '')}"), *rows[1:])
+
+
+def _bare(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The rows of a box, modules that are gone under their old names."""
+    return tuple(replace(row, text=row.text.replace(GONE, "")) if GONE in row.text else row for row in rows)
 
 
 def _is_edge(edit: Edit, detail: Detail) -> bool:

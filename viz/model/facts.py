@@ -17,7 +17,9 @@ from tensorgraph.viz.model.functions import calls_by_path
 from tensorgraph.viz.model.labels import clean, type_text
 from tensorgraph.viz.model.view import Box, kind_of
 
-__all__ = ["Facts", "peak_bytes", "relative"]
+__all__ = ["GONE", "Facts", "peak_bytes", "relative"]
+
+GONE = "~before"  # in a comparison, behind the path of a module that is no more, since another may have its name now
 
 
 def relative(path: str, scope: str) -> str:

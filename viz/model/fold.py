@@ -70,11 +70,17 @@ def loops_of(graph: Graph) -> tuple[Occurrence, ...]:
     return tuple(sorted(found, key=lambda one: one.stop - one.start))
 
 
-def fold(graph: Graph, boxes: Sequence[Box], opened: Sequence[str] = (), loops: Sequence[Occurrence] = ()) -> list[Box]:
-    """These boxes with repeats folded, those of `loops` first, except inside and around the paths `opened`."""
+def fold(
+    graph: Graph, boxes: Sequence[Box], opened: Sequence[str] = (), loops: Sequence[Occurrence] = (),
+    apart: Iterable[int] = (),
+) -> list[Box]:  # fmt: skip
+    """These boxes with repeats folded, those of `loops` first, except inside and around the paths `opened`.
+
+    The equations `apart` are like no others.
+    """
     if len(boxes) < FEWEST:
         return list(boxes)
-    return _Folding(graph, boxes, opened, loops).boxes()
+    return _Folding(graph, boxes, opened, loops, frozenset(apart)).boxes()
 
 
 def unfold(boxes: Iterable[Box]) -> list[Box]:
@@ -84,8 +90,11 @@ def unfold(boxes: Iterable[Box]) -> list[Box]:
 
 
 class _Folding:
-    def __init__(self, graph: Graph, boxes: Sequence[Box], opened: Sequence[str], loops: Sequence[Occurrence]) -> None:
-        self.graph, self.given, self.opened, self.loops = graph, boxes, opened, loops
+    def __init__(
+        self, graph: Graph, boxes: Sequence[Box], opened: Sequence[str], loops: Sequence[Occurrence],
+        apart: frozenset[int],
+    ) -> None:  # fmt: skip
+        self.graph, self.given, self.opened, self.loops, self.apart = graph, boxes, opened, loops, apart
         self.cells = {cell.var: cell for cell in graph.cells}
         calls = calls_by_path(graph)
         self.functions = {path: call.name for path, call in calls.items() if call.kind == "scope"}
@@ -244,6 +253,9 @@ class _Folding:
 
     def identify(self, item: Item) -> None:
         """Give an item its digest and its form."""
+        if not self.apart.isdisjoint(item.equations):
+            item.digest = item.form = self.number(("apart", item.first))
+            return
         name = NUMBER.sub("#", item.scope)  # equal siblings of other names, as encoder and decoder, stay
         base = item.scope if item.base is None else item.base
         digest: list[Any] = [name]

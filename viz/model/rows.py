@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
 from tensorgraph.viz.model.drawing import Port, Row
-from tensorgraph.viz.model.facts import Facts, peak_bytes, relative
+from tensorgraph.viz.model.facts import GONE, Facts, peak_bytes, relative
 from tensorgraph.viz.model.joins import heaviest
 from tensorgraph.viz.model.keys import Key, key_of
 from tensorgraph.viz.model.labels import attributes, binary, clean, count, listed, times, type_text, value_text
@@ -35,6 +35,7 @@ def module_title(facts: Facts, scope: str, frame: str) -> Row:
 
 
 def cell_row(cell: CellDecl, scope: str, operand: str = "") -> Row:
+    scope = scope.replace(GONE, "")
     while scope and not cell.path.startswith(f"{scope}."):  # what a fused op is made of stands deeper than its cells
         scope = scope.rpartition(".")[0]
     name = clean(relative(cell.path, scope))
