@@ -18,7 +18,8 @@
 # WHEEL=1 runs `test`, `interpreted` and `coverage` against an installed wheel instead of the checkout,
 # OLDEST=1 with the oldest NumPy, Numba and graphviz that are supported (Python 3.11 or 3.12).
 # COVER=1 has `test` and `interpreted` count the lines that run, the latter on top of the former and to the end.
-# SLOW=1 runs every test and every example: the slow tests, and all of what `test` takes samples of.
+# SLOW=1 runs every test and every example: the slow tests, and all of what `test` takes samples of; SLOW=marked, as
+# .ci/run does, the tests that are marked slow beside the usual samples.
 # PYTHON=... names the Python to use, JOBS=... the number of test processes.
 
 SHELL := /bin/sh
@@ -35,7 +36,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 WHEEL_FILE = $$(cat .build/wheel)
 
 ifdef SLOW
-PYTEST_ARGS := --slow
+PYTEST_ARGS := $(if $(filter marked,$(SLOW)),--marked,--slow)
 endif
 ifdef COVER
 COUNTED := --cov --cov-report=
@@ -50,8 +51,10 @@ PYTEST_ENV += OPENBLAS_NUM_THREADS=1
 # a run begins with neighbours in one process, which share what they made and compiled
 SHARED = -n $(JOBS) --dist worksteal
 PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)
-# lines of kernels are seen to run only where they are not compiled; what makes machine code makes none there
-NO_MACHINE_CODE = --ignore-glob='tests/test_native*' --ignore-glob='tests/test_plan*' --ignore-glob='tests/test_compile*'
+# lines of kernels are seen to run only where they are not compiled; what makes machine code makes none there, and what
+# computes nothing runs there as it does elsewhere
+NO_MACHINE_CODE = $(foreach room,native plan compile viz text tune panda run data lint dist. watch,\
+	--ignore-glob='tests/test_$(room)*')
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel

@@ -24,6 +24,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
 settings.register_profile("slow", derandomize=True, max_examples=EVERYTHING, **UNTIMED)
 settings.register_profile("test", derandomize=True, max_examples=10, **UNTIMED)
+settings.register_profile("marked", derandomize=True, max_examples=10, **UNTIMED)
 settings.register_profile("quick", derandomize=True, max_examples=3, **UNTIMED)
 FEW = 2  # parameters of one test that a quick run takes, where it names no number of its own
 settings.register_profile("explore", max_examples=500, **UNTIMED)
@@ -34,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("effort", "how much is tried")
     group.addoption("--slow", dest="effort", action="store_const", const="slow", default="test", help="everything")
     group.addoption("--quick", dest="effort", action="store_const", const="quick", help="what finds most in a minute")
+    group.addoption(
+        "--marked",
+        dest="effort",
+        action="store_const",
+        const="marked",
+        help="the usual, and what is marked slow or kill",
+    )
     group.addoption(
         "--kills", type=int, default=5, metavar="N", help="how often a test marked `kill` kills its processes (5)"
     )
@@ -49,29 +57,19 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", config.getoption("effort")))
 
 
-UNCOUNTED = pytest.StashKey[set[pytest.Item]]()  # tests in which coverage is not measured
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget."""
-    effort = config.getoption("effort")
-    if effort == "slow":
-        config.stash[UNCOUNTED] = set(items).difference(usual(config, items, "test"))
-        return
-    chosen = usual(config, items, effort)
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = [item for item in items if item in chosen]
-
-
-def usual(config: pytest.Config, items: list[pytest.Item], effort: str) -> set[pytest.Item]:
-    """The tests that are taken where not all are.
+    """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget.
 
     A quick run takes a sample of every table. What `-k` leaves counts alone: the tests of one op are within the budget.
     With the compilers off, the tests of what they compile are taken whole: it is what such a run is for.
     """
     from tensorgraph import jit
 
+    effort = config.getoption("effort")
+    if effort == "slow":
+        return
+    marked, effort = effort == "marked", "test" if effort == "marked" else effort
     interpreted = not jit.compiled()
     asked = config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
     sampled: dict[str, list[pytest.Item]] = {}
@@ -83,28 +81,14 @@ def usual(config: pytest.Config, items: list[pytest.Item], effort: str) -> set[p
             chosen.add(item)
         elif not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
-        elif asked or not slow:
+        elif asked or marked or not slow:
             chosen.add(item)
     for table in sampled.values():
         mark = table[0].get_closest_marker("sampled")
         budget = FEW if mark is None else mark.kwargs[effort]
         chosen.update(spread(((item, item.nodeid, group_of(item)) for item in table), budget))
-    return chosen
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Where everything runs, count lines in the usual tests alone: the others run the same ones, and counting takes as
-    long again as two thirds of them."""
-    coverage = sys.modules.get("coverage") if item in item.config.stash.get(UNCOUNTED, ()) else None
-    counting = None if coverage is None else coverage.Coverage.current()
-    if counting is None:
-        return (yield)
-    counting.stop()
-    try:
-        return (yield)
-    finally:
-        counting.start()
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
 
 
 def pytest_collection_finish() -> None:

@@ -139,7 +139,7 @@ def test_every_machine_python_and_set_of_packages_is_tried() -> None:
 def test_what_must_hold_runs_slow_tests_too() -> None:
     stages = re.findall(r"^stage(?:_beside)? \w+ (make .*)$", (CHECKOUT / ".ci" / "run").read_text("utf-8"), re.M)
     assert not [wrong for stage in stages if (wrong := wrong_in(stage))]
-    assert "make test WHEEL=1 SLOW=1 COVER=1" in stages
+    assert "make test WHEEL=1 SLOW=marked COVER=1 ARGS=--durations=40" in stages
     assert {stage.split()[1] for stage in stages} >= {"wheel", "lint", "test", "doctest", "interpreted"}
 
 
