@@ -62,6 +62,8 @@ def assign_name(scene: Scene, target: ast.Name, value: Any) -> None:
         cell = isinstance(scene.names[name], CellName)
         said = f"a cell: write it by {name}.assign(value), or" if cell else "a member:"
         scene.fail(target, f"{name!r} is {said} choose another name")
+    if name in scene.dims and type(value) is int and value == scene.dims[name]:
+        return  # N = x.shape[0], which Python needs to be told
     if name in scene.dims or name in ("tg", "float"):
         scene.fail(target, f"{name!r} means something else: choose another name")
     if isinstance(value, Tensor) and isinstance(value._value, Var):

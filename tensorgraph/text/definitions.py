@@ -175,6 +175,24 @@ def sizes_in(node: ast.expr) -> Iterator[str]:
                 yield from sizes_in(value)
 
 
+def shapes_in(node: ast.expr) -> list[list[ast.expr]]:
+    """The sizes of each type in an annotation, in order of its leaves."""
+    if isinstance(node, ast.Subscript):
+        kind = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+        if kind == "Literal":
+            return [[]]
+        return [list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]]
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return [[]]
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [shape for item in node.elts for shape in shapes_in(item)]
+    if isinstance(node, ast.Dict):
+        return [shape for item in node.values for shape in shapes_in(item)]
+    if isinstance(node, ast.Call):
+        return [shape for item in (*node.args, *[k.value for k in node.keywords]) for shape in shapes_in(item)]
+    return []
+
+
 def _names(node: ast.expr) -> Iterator[str]:
     if isinstance(node, ast.Name):
         yield node.id

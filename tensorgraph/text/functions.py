@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from tensorgraph.graph.equation import Equation
@@ -18,11 +19,12 @@ from tensorgraph.text.structure import tree_text
 __all__ = ["folded", "plain"]
 
 Known = Mapping[Definition, Mapping[Instance, Given]]
+WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 SHORT = 48  # of an array that is written where it is read
 
 
-def folded(graph: Graph, types: bool = False, known: Known | None = None) -> str:
-    """The graph as functions that call each other.
+def folded(graph: Graph, types: bool = False, known: Known | None = None, taken: Collection[str] = ()) -> str:
+    """The graph as functions that call each other, in which nothing else has the names that are `taken`.
 
     Those that are `known` to who reads it are left out, and their instances are given these sizes.
 
@@ -43,7 +45,7 @@ def folded(graph: Graph, types: bool = False, known: Known | None = None) -> str
     def Sequential(x: f32[8, 4], *, layers: At["", [Linear[4, 3], Tanh, Linear[3, 2]]]) -> f32[8, 2]:
         return layers[2](layers[1](layers[0](x)))
     """
-    return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types, known).functions())
+    return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types, known, taken=taken).functions())
 
 
 def open_name(name: str, closed: Collection[str]) -> str:
@@ -65,9 +67,13 @@ def plain(definition: Definition) -> str:
 
 
 class _Text:
-    def __init__(self, outline: Outline, types: bool, known: Known | None = None, around: _Text | None = None) -> None:
+    def __init__(
+        self, outline: Outline, types: bool, known: Known | None = None, around: _Text | None = None,
+        taken: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.outline, self.graph, self.types, self.known = outline, outline.graph, types, known or {}
-        closed = reserved() if around is None else around.taken
+        self.dims: tuple[str, ...] = tuple(taken) if around is None else around.dims
+        closed = reserved() | {*taken} if around is None else around.taken
         names = [definition.name for definition in outline.definitions]
         if any(name in closed or not name.isidentifier() or NUMBERED.sub("", name) in closed for name in names):
             names = numbered([open_name(name, closed) for name in names], list(outline.counts.values()))
@@ -134,7 +140,22 @@ class _Text:
         body.measure(consts)
         parts = [*head.parameters, *(["*", *head.members] if head.members else [])]
         start = wrapped(f"def {definition.name}(", parts, f"){self.result_type() if main else ''}:", WIDTH)
-        return [*start, *lines, *body.lines_of()]
+        lines += body.lines_of()
+        return [*start, *self.bound(definition, head, lines), *lines]
+
+    def bound(self, definition: Definition, head: Head, lines: list[str]) -> Iterator[str]:
+        """``N = x.shape[0]`` for each name of a size that the lines read: Python knows none from a type."""
+        said = {name for line in lines for name in WORD.findall(line)}
+        for dim in self.dims:
+            places = (
+                f"{head.names[leaf]}.shape[{axis}]"
+                for parameter in definition.parameters for leaf in leaves(parameter.tree)
+                if type(leaf) is Var and leaf in head.names and hasattr(leaf.aval, "shape")
+                for axis, size in enumerate(leaf.aval.shape) if str(size) == dim
+            )  # fmt: skip
+            place = next(places, None) if dim in said else None
+            if place is not None:
+                yield f"    {dim} = {place}"
 
     def lists(self, instance: Instance) -> Iterator[tuple[list[Instance], str]]:
         """The lists of instances among the members of an instance."""

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tensorgraph.engine.aval import Number, aval_of
+from tensorgraph.graph.calls import Copies
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write, digest, typed_key
 
 __all__ = ["OTHERS", "Names", "Numbers", "Sample", "Size", "SizeError", "generalised", "line_of", "others", "written"]
@@ -241,6 +242,7 @@ class _Copy(Numbers):
         super().__init__(terms, graphs[0].name, lenient)
         self.graphs = graphs
         self.made: dict[Var, Var] = {}
+        self.calls = Copies()
 
     def graph(self) -> Graph:
         first = self.graphs[0]
@@ -257,6 +259,7 @@ class _Copy(Numbers):
             for alike in zip(*[g.writes for g in self.graphs], strict=True)
         )
         outputs = tuple(map(self.atom, zip(*[g.outputs for g in self.graphs], strict=True)))
+        self.calls.complete(self.made)
         live = first.provenance.live
         return first.replace(
             inputs=inputs, cells=cells, consts=consts, equations=equations, writes=writes, outputs=outputs,
@@ -280,8 +283,9 @@ class _Copy(Numbers):
         outputs = tuple(self.made[out] for out in first.outputs)
         origin = first.origin
         if origin is not None:
-            origin = replace(origin, of=self.made.get(origin.of, origin.of))
-        return replace(first, attrs=attrs, inputs=inputs, outputs=outputs, origin=origin)
+            origin = replace(origin, of=self.made.get(origin.of, origin.of), passes=self.calls.passes(origin))
+        call = self.calls.of(first.call)
+        return replace(first, attrs=attrs, inputs=inputs, outputs=outputs, origin=origin, call=call)
 
     def atom(self, atoms: Sequence[Any]) -> Any:
         """An operand; a number is told as in a shape, in brackets where it is an expression."""

@@ -19,7 +19,7 @@ from tensorgraph.engine.tree import Treedef, flatten
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
-from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, sizes_in
+from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, shapes_in, sizes_in
 from tensorgraph.text.errors import ParseError, nearest
 from tensorgraph.text.names import names
 from tensorgraph.text.parse import Syntax
@@ -120,6 +120,7 @@ class Template(Drawable):
         self._lifts = False  # whether a pass makes it, of which the text is as good
         self._made = made  # what makes the graph of some sizes anew: the function traced, a pass on what it was made of
         self._text = text
+        self._print: Callable[[], str | None] | None = None  # its text as functions, where it was traced
         self.dims = dims
         self.node = node
         self.name = node.name
@@ -243,7 +244,7 @@ class Template(Drawable):
             raise TypeError(f"{self.name} takes {len(arguments)} arguments, got {len(args)}")
         for declared, tree, value in zip(arguments, self._trees, args, strict=True):
             assert declared.annotation is not None
-            shapes = _shapes(declared.annotation)
+            shapes = shapes_in(declared.annotation)
             leaves, got_tree = flatten(value, tree)
             if got_tree != tree:
                 raise TypeError(
@@ -440,15 +441,26 @@ class Template(Drawable):
 
         return TemplateCost(self)
 
-    def text(self) -> str:
-        """The template as Python, which `tensorgraph.parse` reads back."""
-        return self._text
+    @checked
+    def text(self, *, flat: bool = False) -> str:
+        """The template as Python, which `tensorgraph.parse` reads back.
+
+        Parameters
+        ----------
+        flat : bool
+            Of what was traced one function with one equation a line: those that errors speak of.
+        """
+        return self._text if flat else self._printed
+
+    @functools.cached_property
+    def _printed(self) -> str:
+        return (None if self._print is None else self._print()) or self._text
 
     def _said(self) -> str:
         return ", ".join(self.dims)
 
     def __str__(self) -> str:
-        return self._text
+        return self._printed
 
     def __repr__(self) -> str:
         return f"<Template {self.name}: dimensions {self._said()}>"
@@ -477,21 +489,3 @@ MOST_INSTANCES = 64
 PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
 MOST_PROBES, LARGEST_PROBE = 150, 10_000
 MOST_WORK = 20_000  # statements and equations that are read in looking for sizes
-
-
-def _shapes(node: ast.expr) -> list[list[ast.expr]]:
-    """The sizes of each type in an annotation, in order of its leaves."""
-    if isinstance(node, ast.Subscript):
-        kind = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
-        if kind == "Literal":
-            return [[]]
-        return [list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]]
-    if isinstance(node, (ast.Name, ast.Attribute)):
-        return [[]]
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [shape for item in node.elts for shape in _shapes(item)]
-    if isinstance(node, ast.Dict):
-        return [shape for item in node.values for shape in _shapes(item)]
-    if isinstance(node, ast.Call):
-        return [shape for item in (*node.args, *[k.value for k in node.keywords]) for shape in _shapes(item)]
-    return []

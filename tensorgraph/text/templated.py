@@ -12,6 +12,8 @@ from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
+from tensorgraph.text.errors import ParseError
+from tensorgraph.text.functions import folded
 from tensorgraph.text.polynomials import FAR, Polynomial, interpolated
 from tensorgraph.text.printing import to_text
 from tensorgraph.text.rolling import rolled
@@ -183,6 +185,7 @@ def _from(
         template._made = _constantly(graph)
         template.at(**given)
     template._made, template._lifts = make, lifts
+    template._print = functools.partial(_folded, template, samples, list(dict.fromkeys(known)))
     template._instances = {tuple(given[dim] for dim in dims): graph for given, graph in samples}
     further = {dim: size * 3 for dim, size in sizes.items()}
     with contextlib.suppress(*_unfit(make, further)):
@@ -200,6 +203,19 @@ def _text(samples: Sequence[Sample], dims: Sequence[str]) -> str:
             if text is not None:
                 return text
         raise error
+
+
+def _folded(template: Template, samples: Sequence[Sample], types: Sequence[Any]) -> str | None:
+    """The template as functions that call each other, where that is read as these graphs."""
+    try:
+        text = folded(generalised(samples), taken=template.dims)
+        again = parse(text, template.arrays, types=types)
+        if not isinstance(again, Template) or set(again.dims) != set(template.dims):
+            return None
+        alike = all(again.at(**given) == graph for given, graph in samples)
+        return text if alike else None
+    except (SizeError, ParseError, LookupError, ValueError, TypeError):  # whatever else is no text of it
+        return None
 
 
 def _raised_in(error: Exception) -> str:
