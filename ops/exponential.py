@@ -67,8 +67,10 @@ _FLAT = {np.dtype(name): _flat(np.dtype(name)) for name in ("float16", "float32"
 
 F32 = np.dtype(np.float32)
 FLAT32 = _FLAT[F32]
-FEW = 2048
-ndarray, absolute, minimum, cosh, divide = np.ndarray, np.absolute, np.minimum, np.cosh, np.divide
+LOW32 = np.array(-FLAT32)
+ndarray, cosh, divide = np.ndarray, np.cosh, np.divide
+# the ufunc itself: `np.clip` goes through more Python than a few numbers take
+clip: Any = (np._core if hasattr(np, "_core") else np.core).umath.clip
 
 
 def _over_cosh(a: Any, x: Any) -> Any:
@@ -86,8 +88,7 @@ def _tanh_x(g: Any, x: Any) -> Any:
     """The rule of `tanh`; of arrays at once, since the call of an op takes longer than a few numbers."""
     if type(x) is not ndarray or x.dtype is not F32 or type(g) is not ndarray or g.dtype is not F32 or not x.ndim:
         return over_cosh(g, x)
-    # cosh is even; `minimum` by a number takes longer than `clip`, whose call takes longer
-    size = minimum(absolute(x), FLAT32) if x.size < FEW else np.clip(x, -FLAT32, FLAT32)
+    size = clip(x, LOW32, FLAT32)  # cosh is even
     cosh(size, size)
     out = divide(g, size)
     return divide(out, size, out)

@@ -131,7 +131,7 @@ def _taken_axis(key: Any) -> int | None:
 
 
 def _getitem(x: Any, indices: Any, *, key: Any) -> Any:
-    if len(indices) == 1 and (axis := _taken_axis(key)) is not None and x.flags.c_contiguous:
+    if len(indices) == 1 and (axis := 0 if key is FIRST else _taken_axis(key)) is not None and x.flags.c_contiguous:
         index = indices[0]
         # for whole rows this is two to five times faster than a key
         if index.dtype.kind in "iu" and index.dtype != np.uint64 and axis < x.ndim:

@@ -38,6 +38,8 @@ def _take(x: Any, index: Any, out: Any, wrong: Any, lo: Any, hi: Any) -> None:
 def take_whole(x: Array, index: Array, axis: int) -> Array:
     """`numpy.take` along an axis of an array in C order, by integers of any type but uint64; negative ones count from
     the end."""
+    if index.size * x.nbytes < LARGE:  # so is what is taken: a few numbers take less than to count them
+        return x.take(index, axis)
     width = math.prod(x.shape[axis + 1 :])
     nbytes = math.prod(x.shape[:axis]) * index.size * width * x.itemsize
     plain = x.dtype.kind in "fiu" and x.itemsize in (4, 8)

@@ -30,10 +30,10 @@ _grad_lock = threading.Lock()
 def reachable(roots: list[Any], ends: Any = ()) -> list[Any]:
     """Every node that the roots depend on, newest first; `ends` too, not looking behind them."""
     seen: set[Any] = {*roots, *ends}
-    stack = [node for node in roots if node not in ends]
-    pop, push, add = stack.pop, stack.append, seen.add
-    while stack:
-        for parent in pop().parents:
+    found = [node for node in dict.fromkeys(roots) if node not in ends]
+    push, add = found.append, seen.add
+    for node in found:  # which grows: nearly newest first, so that sorting takes little
+        for parent in node.parents:
             if parent is not None and parent not in seen:
                 if type(parent) is not tuple:
                     add(parent)
@@ -43,7 +43,9 @@ def reachable(roots: list[Any], ends: Any = ()) -> list[Any]:
                         if p is not None and p not in seen:
                             add(p)
                             push(p)
-    return sorted(seen, key=_number, reverse=True)
+    found += dict.fromkeys(ends)
+    found.sort(key=_number, reverse=True)
+    return found
 
 
 def wanted_outside(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> bool:

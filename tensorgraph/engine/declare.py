@@ -134,7 +134,8 @@ def op(
         {
             "forward": lambda: direct_forward(holder[0]) if holder[0].direct else holder[0].forward,
             "public": lambda: make_public(holder[0]),
-            "reflected": lambda: make_public(holder[0], reflected=True),
+            "operator": lambda: make_public(holder[0], counted=False),
+            "reflected": lambda: make_public(holder[0], counted=False, reflected=True),
             "apply": lambda: make_apply(holder[0]),
             "saves": lambda: saved_layout(holder[0]),
         }

@@ -47,7 +47,7 @@ from tensorgraph.engine.operands import (
 )
 from tensorgraph.engine.signature import REQUIRED, call_signature
 from tensorgraph.engine.source import define
-from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
+from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, numbering
 from tensorgraph.engine.tensor import Tensor, blank, wrap
 from tensorgraph.jit import available, reason
 
@@ -108,12 +108,15 @@ def _holds_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
+def make_public(declared: Op, counted: bool = True, reflected: bool = False) -> Callable[..., Any]:
     """Generate the function that users call: the short path, with a way out to the general one.
 
     Its body, in the order in which it runs: leave where a mode asks for more than computing; attributes as literals;
     of each input the array ``_v0`` and the node ``_p0``, or leave; check and forward, errors explained; tensors ``_t0``
     around the outputs; a node where an input has one. An underscore keeps clear of the op's own names.
+
+    Arguments are `counted` on the general way, which says in words what is wrong with them; an operator has just its
+    own, and no dict is made for others.
     """
     sig, names = declared.signature, declared.inputs
     required = sig.required
@@ -124,16 +127,14 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
         "_forward": declared.calls["forward"], "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
         "_plain": plain,
-        "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
+        "_blank": blank, "_Node": Node, "_connect": connect, "_numbering": numbering, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
-        "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": aval_or_scalar,
+        "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": None, "_aval": aval_or_scalar,
         "_avals": _avals, "_numbers": NUMBERS, "_required": REQUIRED,
         "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
         "_lose": lose,
         "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
-    # arguments are counted on the general way, which says in words what is wrong with them
-    counted = not reflected
     said = [f"{n}=None" if n in sig.optional else f"{n}=_required" if counted else n for n in names]
     params = said[::-1] if reflected else said
     for attr, default in sig.attrs.items():
@@ -177,12 +178,13 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     body += ["try:"]
     if declared.check is not None:
         body += [f"    _check({values}{passed})"]
-    body += [f"    _out = _forward({values}{passed})".replace("(, ", "(")]
+    made = "_o0" if len(sig.outputs) + len(declared.residuals) == 1 and not sig.variadic else "_out"
+    body += [f"    {made} = _forward({values}{passed})".replace("(, ", "(")]
     body += ["    " + line for line in _outputs(declared, values, attrs)]
     body += [f"except Exception as _e: _error(_op, {inputs}, {{{attrs}}}, _e)"]
     body += _tensors(declared, inputs)
     if declared.differentiable:
-        body += _record(declared, attrs)
+        body = ["global _last", *body, *_record(declared, attrs)]
     if declared.unruled:
         lost = [f"_p{i}" for i, n in enumerate(names) if n in declared.unruled]
         outs = "_ts" if sig.variadic else f"({', '.join(f'_t{j}' for j in range(len(sig.outputs)))},)"
@@ -190,7 +192,11 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     results = ", ".join(f"_t{j}" for j in range(len(sig.outputs)))
     body += ["return _ts" if sig.variadic else f"return {results}" if declared.single else f"return ({results},)"]
     return dress(
-        define(sig.name, "reflected op" if reflected else "op", ", ".join(params), body, scope), declared, reflected
+        define(
+            sig.name, "op" if counted else "reflected op" if reflected else "operator", ", ".join(params), body, scope
+        ),
+        declared,
+        reflected,
     )
 
 
@@ -236,7 +242,7 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     count = len(outs + rest)
     several = count > 1
     body = [f"if type(_out) is not tuple or len(_out) != {count}: _require(_op, _out)"] if several else []
-    body += [f"{', '.join(outs + rest)} = _out"]
+    body += [f"{', '.join(outs + rest)} = _out"] if several else []
     for o in outs:
         value = o if several else f"_require(_op, {o})"
         array = f"_asarray({value}) if type({o}) is not _Tensor else _plain(_op, {o})"
@@ -332,21 +338,22 @@ def _record(declared: Op, attrs: str) -> list[str]:
         f"    _n.parents = ({parents},)",
         f"    _n.saved = ({', '.join(entries)}{',' if entries else ''})",
     ]
-    if lent != entries:
+    if lent != entries and (len(names) > 1 or sig.lists):  # an only input that is recorded is a tensor
         body += [f"    if _lent: _n.saved = ({', '.join(lent)},)"]
     body += [
         f"    _n.attrs = {{{attrs}}}" if attrs else "    _n.attrs = _none",
-        "    _n.number = _number()",
+        "    _n.number = next(_numbering)",
         "    _n.scope = _m.scope",
         "    _f = _frame(1)",
         "    _c = _f.f_code",
-        "    if _c is not _last[0]:",  # a loop calls from the same code again: known to be the user's
+        "    if _c is _last: _n.code = _c; _n.lasti = _f.f_lasti",  # a loop calls from the user's same code again
+        "    else:",
         "        while _f is not None and _f.f_globals.get('__package__') in _internal: _f = _f.f_back",
         "        if _f is None: _c = None",
-        "        elif _c is _f.f_code: _last[0] = _c",
+        "        elif _c is _f.f_code: _last = _c",
         "        else: _c = _f.f_code",
-        "    _n.code = _c",
-        "    _n.lasti = _f.f_lasti if _c is not None else -1",
+        "        _n.code = _c",
+        "        _n.lasti = _f.f_lasti if _c is not None else -1",
     ]
     if declared.single:
         # an array makes a new tuple whenever it is asked for its shape: a parent's is taken where that is the same
@@ -445,7 +452,7 @@ def attach(declared: Op) -> None:
     """Give Tensor the operator and the methods that the declaration names."""
     if declared.infix is not None:
         name = OPERATORS[declared.infix]
-        setattr(Tensor, f"__{name}__", Lazy(declared, "public", f"__{name}__"))
+        setattr(Tensor, f"__{name}__", Lazy(declared, "operator", f"__{name}__"))
         if len(declared.inputs) == 2 and "comparison" not in declared.traits:
             setattr(Tensor, f"__r{name}__", Lazy(declared, "reflected", f"__r{name}__"))
     for name in declared.methods:

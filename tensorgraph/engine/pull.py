@@ -91,8 +91,11 @@ def accumulate(table: Table, parent: Any, c: Any, recorded: bool = False) -> Non
         table[parent], count = c, 0
     elif count == 1:
         table[parent] = known.add(table[parent], c) if recorded else np.asarray(table[parent] + c)
+    elif recorded:
+        table[parent] = known.add(table[parent], c)
     else:
-        table[parent] = _plus(table[parent], c, recorded)
+        own = table[parent]
+        np.add(own, c, own)
     table.counts[parent] = count + 1
 
 
@@ -284,8 +287,11 @@ def make_pull(declared: Op) -> Callable[..., None]:
     scope: dict[str, Any] = {
         "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_wants": _wants,
     }  # fmt: skip
-    # an elementwise op of one input has its output's shape, and so has what its rule makes of g
-    differs = "" if declared.kind is elementwise and len(sig.inputs) == 1 else "c.shape != p.shape or "
+    # what an elementwise op's rule makes of g has the output's shape, which is that of an only input, and of any whose
+    # tuple the node took over
+    differs = "c.shape != p.shape or "
+    if declared.kind is elementwise:
+        differs = "" if len(sig.inputs) == 1 else "(p.shape is not node.shape and c.shape != p.shape) or "
     body = ["s = node.saved", "if s is None: _freed(node)", "parents = node.parents"]
     for i, name in enumerate(sig.inputs):
         rule = declared.rules[name]
