@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from tensorgraph.native import machine
 from tensorgraph.viz.model.budget import MOST_BOXES, mend
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.focus import focus_on
+from tensorgraph.viz.model.kernel_repeats import drawn_once
 from tensorgraph.viz.model.kernels import kernels_drawn
 from tensorgraph.viz.model.labels import count
 
@@ -29,8 +30,11 @@ def compiled_drawing(target: Graph | Compiled, args: Sequence[Any], focus: Any, 
     """The kernels of a graph, or of a compiled function as it was called last."""
     plan, cells = _planned(target)
     drawing = kernels_drawn(plan)
+    box_of = {node.path: node.id for node in drawing.nodes}
+    if focus is None:
+        drawing, box_of = drawn_once(drawing, plan.graph)
     if overlay == "time":
-        drawing = _timed(drawing, plan, cells, tuple(args))
+        drawing = _timed(drawing, plan, cells, tuple(args), box_of)
     elif overlay is not None:
         from tensorgraph.viz.model.overlay import apply
 
@@ -65,7 +69,9 @@ def _planned(target: Graph | Compiled) -> tuple[Plan, Sequence[Any] | None]:
     return plan(graph), None
 
 
-def _timed(drawing: Drawing, plan: Plan, cells: Sequence[Any] | None, args: tuple[Any, ...]) -> Drawing:
+def _timed(
+    drawing: Drawing, plan: Plan, cells: Sequence[Any] | None, args: tuple[Any, ...], box_of: Mapping[str, str]
+) -> Drawing:
     """The time of each kernel on its box; of what NumPy runs none is known."""
     from tensorgraph.analysis.run import given
     from tensorgraph.compile.timing import step_seconds
@@ -78,8 +84,10 @@ def _timed(drawing: Drawing, plan: Plan, cells: Sequence[Any] | None, args: tupl
         seconds = [float("nan")] * len(plan.steps)
     else:
         seconds = step_seconds(plan, numbers, arrays)
-    boxes = {node.path: node.id for node in drawing.nodes}
-    figures = {boxes[f"k{n:02}"]: time for n, time in enumerate(seconds, 1)}
+    figures: dict[str, float] = {}
+    for n, time in enumerate(seconds, 1):
+        box = box_of[f"k{n:02}"]
+        figures[box] = figures.get(box, 0.0) + time
     note = "time: each kernel by itself, median of several rounds"
     return by_box(drawing, "time", figures, f"{note}; {RANDOM}" if values.made else note)
 

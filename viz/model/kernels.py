@@ -139,15 +139,15 @@ class _Kernels:
             if buffer in plan.donated:
                 continue
             if buffer in plan.arena.replaced:
-                rows.append(Row("attribute", "over", clean(plan.arena.replaced[buffer].what)))
+                rows.append(Row("attribute", clean(f"result over that of {plan.arena.replaced[buffer].what}")))
             elif buffer in plan.arena.offsets:
-                rows.append(Row("attribute", "at", str(plan.arena.offsets[buffer])))
+                rows.append(Row("attribute", f"result at byte {plan.arena.offsets[buffer]:,}"))
             elif not is_number(var):
-                rows.append(Row("attribute", "in", "an array of its own"))
+                rows.append(Row("attribute", "result in an array of its own"))
         return (
             rows
             if len(rows) <= MOST_PLACES
-            else rows[: MOST_PLACES - 1] + [Row("attribute", "and", f"{len(rows) - 1} more")]
+            else rows[: MOST_PLACES - 1] + [Row("attribute", f"and {len(rows) - 1} more")]
         )
 
     def cells_written(self, step: Step) -> list[CellDecl]:

@@ -1,0 +1,101 @@
+"""Kernels that repeat are drawn once, and nothing is lost: every step is in a box, every line within one or between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from effort import examples
+from hypothesis import given
+from large_programs import PROGRAMS, residual_forward, residual_step
+
+import tensorgraph as tg
+from tensorgraph.compile.plan import Plan, plan
+from tensorgraph.graph.graph import Graph
+from tensorgraph.native import machine
+from tensorgraph.testing.programs import Program, programs
+from tensorgraph.viz import Drawing, draw
+from tensorgraph.viz.model.kernel_repeats import drawn_once
+from tensorgraph.viz.model.kernels import kernels_drawn
+
+pytestmark = pytest.mark.skipif(not machine.available(), reason="no machine code here")
+NAMES = ("residual forward", "demo step", "two inputs step", "gan step", "lstm forward", "lstm step", "u-net step")
+
+
+def drawings(graph: Graph) -> tuple[Plan, Drawing, Drawing, dict[str, str]]:
+    """A plan, each of its steps drawn, and what repeats drawn once."""
+    steps = plan(graph.transform())
+    whole = kernels_drawn(steps)
+    return steps, whole, *drawn_once(whole, steps.graph)
+
+
+def check(graph: Graph) -> Drawing:
+    """Each step, each line and each count of the whole drawing is in the other."""
+    _, whole, once, box_of = drawings(graph)
+    assert sorted(i for node in once.nodes for i in node.members) == sorted(i for n in whole.nodes for i in n.members)
+    ids = {node.id for node in once.nodes}
+    stands = {node.id: box_of[node.path] for node in whole.nodes}
+    assert set(stands.values()) == ids
+    lines = {(edge.tail, edge.head) for edge in once.edges}
+    through = {(stands[edge.tail], stands[edge.head]) for edge in whole.edges}
+    assert lines == through
+    for edge in once.edges:  # from one repeat to the next, and within a frame or between boxes outside
+        assert edge.role == "carried" or edge.tail != edge.head
+    groups = {group.id: group for group in once.groups}
+    for node in once.nodes:
+        if node.group is not None:
+            assert sum(box == node.id for box in stands.values()) == groups[node.group].count >= 3
+    return once
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_of_a_program_is_lost(name: str) -> None:
+    once = check(PROGRAMS[name]())
+    assert len(once.nodes) <= 50
+
+
+@given(programs())
+@examples(40)
+def test_nothing_of_a_random_program_is_lost(program: Program) -> None:
+    check(program.graph())
+
+
+def test_blocks_and_steps_are_templates_with_their_counts() -> None:
+    drawing = draw(residual_forward(12), level="compiled")
+    assert [group.rows[0].text for group in drawing.groups][0] == "blocks.0 ... blocks.11 x12"
+    assert drawing.title == "Residual: 88 ops run as 62 steps, drawn as 7 boxes"
+    assert any(edge.role == "carried" and edge.rows[0].text == "x12" for edge in drawing.edges)
+    assert [group.count for group in draw(PROGRAMS["lstm forward"](), level="compiled").groups] == [20]
+
+
+def test_updates_of_an_optimiser_are_one_box() -> None:
+    graph = residual_step(4)
+    (update,) = [node for node in draw(graph, level="compiled").nodes if node.title.startswith("adam_step")]
+    parameters = sum(cell.kind == "parameter" for cell in graph.cells)
+    assert update.title == f"adam_step x{parameters}" and len(update.members) == parameters
+    assert update.rows[-1].text == f"writes {4 * parameters} cells"
+
+
+def test_figures_of_a_template_are_of_one_and_of_all() -> None:
+    for overlay in ("flops", "time"):
+        drawing = draw(residual_forward(5), level="compiled", overlay=overlay)
+        inside = [node for node in drawing.nodes if node.group is not None]
+        assert inside and all(" x5 = " in node.metric for node in inside)
+
+
+def test_what_differs_in_an_attribute_or_in_its_wires_does_not_fold() -> None:
+    def axes(x: Any) -> Any:
+        for n in range(24):
+            x = tg.cumsum(tg.tanh(x), axis=n.bit_count() % 2)  # nothing three times in a row
+        return x
+
+    def first(x: Any) -> Any:
+        made = [x]
+        for n in range(8):  # each reads another one from before
+            made.append(tg.cumsum(made[-1] * made[n // 2], axis=0))
+        return made[-1]
+
+    for f in (axes, first):
+        drawing = check(tg.trace(f, tg.f32[3, 3]))
+        assert all(group.count < 5 for group in drawing.groups)
+    assert not drawing.groups or f is first

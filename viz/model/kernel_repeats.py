@@ -1,0 +1,246 @@
+"""Kernels that repeat drawn once: runs of equal steps that are wired alike become a template with their count.
+
+Each repeat of a run may read what the one before it made, which is a line back from where that is made to where it is
+read, and what is made outside by one box for all. Others may read what the last repeat makes, or what all make. What
+folds first is one box for the next: the backward kernels of twelve blocks read their forward ones, which are folded.
+
+What an optimiser does for each parameter, and nobody reads, is one box with its number, whatever the shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.repeats import runs
+from tensorgraph.viz.model.build import legend_of
+from tensorgraph.viz.model.digest import digest_of
+from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
+from tensorgraph.viz.model.labels import clean, count, times
+
+__all__ = ["drawn_once"]
+
+FEWEST = 3  # repeats
+MOST_TEMPLATES = 40
+NUMBER = re.compile(r"\d+")
+COUNTED = re.compile(r"writes ([\d,]+) (\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Steps from `start`, in `count` repeats of `period`."""
+
+    start: int
+    period: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.period * self.count
+
+    def place(self, at: int | None) -> tuple[int, int] | None:
+        """Which repeat a step is in, and where in it; None outside."""
+        return divmod(at - self.start, self.period) if at is not None and self.start <= at < self.stop else None
+
+
+def drawn_once(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]:
+    """The drawing with what repeats drawn once; and for the path of each box that was, the id of its box."""
+    box_of = {node.path: node.id for node in drawing.nodes}
+    before = len(drawing.nodes)
+    keys = _keys(drawing, graph)
+    for _ in range(MOST_TEMPLATES):
+        steps = [node for node in drawing.nodes if node.role in ("kernel", "op")]
+        run = _found(drawing, steps, keys)
+        if run is None:
+            break
+        drawing, stands = _folded(drawing, graph, steps, run)
+        box_of = {path: stands.get(id, id) for path, id in box_of.items()}
+    drawing, stands = _updates(drawing, graph)
+    box_of = {path: stands.get(id, id) for path, id in box_of.items()}
+    if len(drawing.nodes) < before:
+        boxes = sum(node.role in ("kernel", "op") for node in drawing.nodes)
+        drawing = replace(
+            drawing, title=f"{drawing.title}, drawn as {count(boxes, 'box')}",
+            legend=legend_of(drawing.nodes, drawing.edges),
+        )  # fmt: skip
+    return drawing, box_of
+
+
+def _keys(drawing: Drawing, graph: Graph) -> dict[str, Any]:
+    """What equal steps have in common, but for numbers in names and where results lie."""
+    cells = {cell.var: cell for cell in graph.cells}
+    found: dict[str, Any] = {}
+    for node in drawing.nodes:
+        rows = tuple((row.style, NUMBER.sub("#", row.text), row.value) for row in node.rows if row.style != "attribute")
+        ops = tuple(digest_of(graph.equations[i], cells, graph.consts) for i in node.members)
+        found[node.id] = (node.role, node.types, rows, ops)
+    return found
+
+
+def _found(drawing: Drawing, steps: Sequence[Node], keys: dict[str, Any]) -> _Run | None:
+    """The run that replaces the most boxes."""
+    ids: dict[Any, int] = {}
+    numbers = [
+        ids.setdefault(node.id if node.group is not None else keys[node.id], len(ids)) for node in steps
+    ]  # fmt: skip
+    candidates = [
+        (-period * (times - 1), period, start + late, times)
+        for start, period, times, slack in runs(numbers, FEWEST)
+        for late in range(slack + 1)
+    ]
+    place = {node.id: at for at, node in enumerate(steps)}
+    into: dict[int, dict[Any, tuple[Row, ...]]] = defaultdict(dict)
+    out: dict[int, set[str]] = defaultdict(set)
+    for edge in drawing.edges:
+        if edge.head in place:
+            into[place[edge.head]][place.get(edge.tail, edge.tail)] = edge.rows
+        if edge.tail in place:
+            out[place[edge.tail]].add(edge.head)
+    for _, period, start, repeats in sorted(candidates):
+        for first, last in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            if repeats - first - last >= FEWEST:
+                run = _Run(start + first * period, period, repeats - first - last)
+                if _alike(run, into, out, place):
+                    return run
+    return None
+
+
+def _alike(run: _Run, into: dict[int, dict[Any, Any]], out: dict[int, set[str]], place: dict[str, int]) -> bool:
+    """Whether the repeats are wired alike."""
+    for j in range(run.period):
+        seen = []
+        leaving = []
+        for k in range(run.count):
+            at = run.start + k * run.period + j
+            inside, handed, outside = set(), set(), set()
+            for tail, rows in into[at].items():
+                where = run.place(tail) if isinstance(tail, int) else None
+                if where is None:
+                    outside.add(tail)
+                elif where[0] == k:
+                    inside.add((where[1], rows))
+                elif where[0] == k - 1:
+                    handed.add(where[1])
+                else:
+                    return False
+            seen.append((inside, handed, outside))
+            leaving.append(any(run.place(place.get(head)) is None for head in out[at]))
+        if any(inside != seen[0][0] for inside, _, _ in seen) or any(later[1:] != seen[1][1:] for later in seen[1:]):
+            return False
+        if not seen[1][2] <= seen[0][2] or (any(leaving[:-1]) and sum(leaving) < run.count - 1):
+            return False
+    return True
+
+
+def _folded(drawing: Drawing, graph: Graph, steps: Sequence[Node], run: _Run) -> tuple[Drawing, dict[str, str]]:
+    """The drawing in which the boxes of the first repeat stand for all, and for which each does."""
+    place = {node.id: at for at, node in enumerate(steps)}
+    group = Group(
+        f"g{len(drawing.groups)}", clean(f"{steps[run.start].path}..{steps[run.stop - 1].path}", 200),
+        (Row("title", _title(graph, steps, run)),), count=run.count,
+    )  # fmt: skip
+    repeats = [steps[run.start + k * run.period : run.start + (k + 1) * run.period] for k in range(run.count)]
+    stands: dict[str, str] = {}
+    made: dict[str, Node] = {}
+    for alike in zip(*repeats, strict=True):
+        first = alike[0]
+        stands.update((node.id, first.id) for node in alike)
+        made[first.id] = replace(
+            first, group=group.id, rows=_rows(first, run.count),
+            members=tuple(i for node in alike for i in node.members), tip=f"{first.tip}\nthe first of {run.count}",
+        )  # fmt: skip
+    nodes = tuple(made.get(node.id, node) for node in drawing.nodes if stands.get(node.id, node.id) == node.id)
+    edges: dict[tuple[str, str, str], Edge] = {}
+    for edge in drawing.edges:
+        ends = run.place(place.get(edge.tail)), run.place(place.get(edge.head))
+        role = edge.role
+        if ends[0] is not None and ends[1] is not None and ends[0][0] != ends[1][0]:
+            edge = replace(edge, role="carried", rows=(Row("detail", f"x{run.count}"),))
+        tail, head, role = stands.get(edge.tail, edge.tail), stands.get(edge.head, edge.head), edge.role
+        known = edges.get((tail, head, role))
+        if known is None:
+            edges[tail, head, role] = replace(edge, tail=tail, head=head)
+        else:
+            edges[tail, head, role] = replace(known, rows=tuple(dict.fromkeys((*known.rows, *edge.rows))))
+    return replace(drawing, nodes=nodes, edges=tuple(edges.values()), groups=(*drawing.groups, group)), stands
+
+
+def _updates(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]:
+    """The drawing in which one box stands for all updates of an optimiser by one kernel; and for which each does."""
+    read = {edge.tail for edge in drawing.edges}
+    alike: dict[Any, list[Node]] = defaultdict(list)
+    for node in drawing.nodes:
+        calls = [graph.equations[i].call for i in node.members]
+        owners = {call.path for call in calls if call is not None and call.kind == "optimizer"}
+        if node.role == "kernel" and node.id not in read and len(owners) == 1 and None not in calls:
+            ops = {graph.equations[i].op for i in node.members}
+            alike[node.title, owners.pop(), frozenset(ops)].append(node)
+    repeats = drawing.repeats
+    stands: dict[str, str] = {}
+    made: dict[str, Node] = {}
+    for nodes in alike.values():
+        members = tuple(i for node in nodes for i in node.members)
+        if len(nodes) < FEWEST:
+            continue
+        last = nodes[-1]  # behind all that they read
+        stands.update((node.id, last.id) for node in nodes)
+        written = sum(_written(node) for node in nodes)
+        number = sum(repeats[node.group] for node in nodes)
+        rows = [Row("title", f"{last.title} x{number}"), *[row for row in last.rows if row.style == "detail"][:2]]
+        if written:
+            rows.append(Row("write", f"writes {count(written, 'cell')}"))
+        tip = f"{last.tip}\nthe last of {number}"
+        made[last.id] = replace(last, rows=tuple(rows), members=members, group=None, types=(), tip=tip)
+    kept = tuple(made.get(node.id, node) for node in drawing.nodes if stands.get(node.id, node.id) == node.id)
+    edges: dict[tuple[str, str, str], Edge] = {}
+    for edge in drawing.edges:
+        head = stands.get(edge.head, edge.head)
+        edges.setdefault((edge.tail, head, edge.role), replace(edge, head=head, rows=() if head in made else edge.rows))
+    used = {node.group for node in kept}
+    groups = tuple(group for group in drawing.groups if group.id in used)
+    return replace(drawing, nodes=kept, edges=tuple(edges.values()), groups=groups), stands
+
+
+def _written(node: Node) -> int:
+    """How many cells a box says that it writes, all its repeats together."""
+    for row in node.rows:
+        if row.style == "write":
+            total = re.search(r"= ([\d,]+)$", row.text) or COUNTED.match(row.text)
+            return int(total[1].replace(",", "")) if total else 1 + row.text.count(", ")
+    return 0
+
+
+def _rows(node: Node, repeats: int) -> tuple[Row, ...]:
+    """The rows of a box that stands for several: where its results lie is another place in each."""
+    found = []
+    for row in node.rows:
+        counted = COUNTED.fullmatch(row.text) if row.style == "write" else None
+        if counted is not None:
+            total = repeats * int(counted[1].replace(",", ""))
+            row = replace(row, text=times(row.text, repeats, f"{total:,}"))
+        if row.style != "attribute":
+            found.append(row)
+    return tuple(found)
+
+
+def _title(graph: Graph, steps: Sequence[Node], run: _Run) -> str:
+    """``blocks.0 ... blocks.11 x12`` where repeats are modules, else their number."""
+    begin, end = (
+        _scope(graph, steps[at : at + run.period]) for at in (run.start, run.stop - run.period)
+    )  # fmt: skip
+    return clean(f"{begin} ... {end} x{run.count}" if begin and end and begin != end else f"x{run.count}")
+
+
+def _scope(graph: Graph, steps: Sequence[Node]) -> str:
+    """The innermost module that holds all that these steps compute."""
+    scopes = [(graph.equations[i].scope or "").split(".") for node in steps for i in node.members]
+    shared: list[str] = []
+    for parts in zip(*scopes, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
