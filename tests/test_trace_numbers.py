@@ -362,3 +362,15 @@ def test_models_take_numbers() -> None:
     for scalar in (0.1, np.float64(0.1), 3):
         traced = tg.trace(module, x, scalar)
         assert np.array_equal(traced.bind()(x, scalar).numpy(), module(x, scalar).numpy())
+
+
+@pytest.mark.parametrize("function", [
+    lambda x, a: tg.einsum("i,->i", x, a), lambda x, a: tg.searchsorted(x, a), lambda x, a: tg.isin(a, x),
+    lambda x, a: tg.digitize(a, x), lambda x, a: tg.outer(x, a), lambda x, a: tg.stack([x[0], a]),
+])  # fmt: skip
+def test_a_number_that_is_traced_has_all_its_digits_beside_float64(function) -> None:
+    x = tg.tensor(np.array([0.1, 0.2, 0.3]))
+    graph = tg.trace(function, x, 0.2)
+    for run in (graph, tg.parse(str(graph)), tg.compile(function)):
+        got, expected = run(x, 0.2), function(x, 0.2)
+        assert got.dtype == expected.dtype and got.tolist() == expected.tolist()

@@ -19,7 +19,7 @@ from tensorgraph.engine import known, modes
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
 from tensorgraph.engine.exits import Array
-from tensorgraph.engine.numbers import TRACED, TracedNumber, TracedScalar
+from tensorgraph.engine.numbers import TRACED, TracedNumber, TracedScalar, strong_dtype
 from tensorgraph.engine.op import Op, creation, elementwise, listing, settle
 from tensorgraph.engine.open_sizes import OpenSize, WatchedShape
 from tensorgraph.engine.signature import REQUIRED
@@ -184,12 +184,17 @@ class Borrowed(Tensor):
 def array_beside(value: Any, given: Sequence[Any]) -> Array:
     """Numbers as an array; Python's floats, alone or in lists, keep the digits of the widest floats in `given`."""
     array = as_array(value)
-    if array.dtype.kind != "f" or type(value) not in (float, list, tuple) or not _of_numbers(value):
+    if array.dtype.kind != "f" or type(value) not in (float, list, tuple):
         return array
+    dtype = _wider(array.dtype, given)
+    return array if dtype == array.dtype or not _of_numbers(value) else as_array(value, dtype)
+
+
+def _wider(dtype: np.dtype[Any], given: Sequence[Any]) -> np.dtype[Any]:
+    """A float dtype, or that of the tensors and arrays in `given`, and in lists there, which has more digits."""
     beside = [v for item in given for v in (item if type(item) in (list, tuple) else (item,))]
     dtypes = {v.dtype for v in beside if isinstance(v, (Tensor, ndarray)) and type(v) not in TRACED}
-    wider = np.result_type(array.dtype, *(d for d in dtypes if d.kind == "f" and d in NATIVE))
-    return array if wider == array.dtype else as_array(value, wider)
+    return np.result_type(dtype, *(d for d in dtypes if d.kind == "f" and d in NATIVE))
 
 
 def convert(value: Any, what: Callable[[], str], copy: bool = False, given: Sequence[Any] = ()) -> Any:
@@ -302,7 +307,8 @@ def _weigh_traced(declared: Op, inputs: list[Any]) -> list[Any]:
         plain = weigh(declared, [i.sample if type(i) is TracedNumber else i for i in inputs])
         return [i if type(i) is TracedNumber else k for i, k in zip(inputs, plain, strict=True)]
     inputs = [_tensor_of(i) if type(i) is TracedScalar else i for i in inputs]
-    return weigh(declared, [[_strong(v) for v in i] if type(i) is list else _strong(i) for i in inputs])
+    strong = [[_strong(v, inputs) for v in i] if type(i) is list else _strong(i, inputs) for i in inputs]
+    return weigh(declared, strong)
 
 
 def _tensor_of(scalar: TracedScalar) -> Tensor:
@@ -312,9 +318,12 @@ def _tensor_of(scalar: TracedScalar) -> Tensor:
     return t
 
 
-def _strong(item: Any) -> Any:
+def _strong(item: Any, given: Sequence[Any]) -> Any:
     trace = modes.current().trace
-    return trace.strong(item) if type(item) is TracedNumber and trace is not None else item
+    if type(item) is not TracedNumber or trace is None:
+        return item
+    own = strong_dtype(item.aval)
+    return trace.strong(item, _wider(own, given) if own.kind == "f" else own)
 
 
 def _meets_float(given: Sequence[Any]) -> bool:
