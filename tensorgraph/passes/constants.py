@@ -16,7 +16,8 @@ import numpy as np
 from tensorgraph.engine.op import contraction, creation, elementwise, index, listing, reduction, shape
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.ops.creation import full, ones, zeros
-from tensorgraph.ops.shape import broadcast_to
+from tensorgraph.ops.index import getitem
+from tensorgraph.ops.shape import astype, broadcast_to
 from tensorgraph.passes.facts import Facts, compute, ours
 from tensorgraph.passes.rewrite import derived
 from tensorgraph.text.literals import INLINE
@@ -50,7 +51,7 @@ class Folding:
         if eq.op.single and "constants.uniform" not in self.off:
             one = self.facts.one_of(eq)
             if one is not None and self.facts.keeps_order(eq):
-                return "constants.uniform", _created(eq, one)
+                return "constants.uniform", _created(eq, one, self._said(eq, one))
         # a broadcast is a view that would become a copy
         if not eq.inputs or eq.op is broadcast_to or "constants.folded" in self.off:
             return None
@@ -78,6 +79,21 @@ class Folding:
             self.facts.constant(var, kept)
         return "constants.folded", None
 
+    def _said(self, eq: Equation, one: Array) -> Any:
+        """A number in more digits than its dtype has, where that means the same: 0.1, and not 0.10000000149."""
+        value = one.item()
+        if one.dtype.kind != "f" or one.dtype.itemsize >= 8 or not math.isfinite(value):
+            return value
+        operands = []
+        for atom in eq.inputs[:1] if eq.op is getitem else eq.inputs:
+            made = self.facts.made_by(atom, full)
+            said = atom.value if isinstance(atom, Literal) else self.facts.value(atom)
+            operands.append(np.float64(said if made is None else made.attrs["value"]))
+        moves = "view" in eq.op.traits or eq.op is astype
+        found = operands[:1] if moves else compute(eq, [np.asarray(n) for n in operands])
+        wide = None if found is None else found[0].item()
+        return wide if type(wide) is float and one.dtype.type(wide) == one else value
+
     def _operands(self, eq: Equation) -> tuple[list[Any], bool] | None:
         """The inputs as numbers, and whether the graph holds all of their arrays already; None if one is not known."""
         held = True
@@ -101,9 +117,8 @@ class Folding:
         return (operands, held) if work <= WORK else None
 
 
-def _created(eq: Equation, one: Array) -> Equation:
+def _created(eq: Equation, one: Array, value: Any) -> Equation:
     """The creation op that gives this one value everywhere."""
-    value = one.item()
     out = eq.outputs[0].aval
     attrs = {"shape": out.shape, "dtype": out.dtype.name}
     if value == 0 and not (isinstance(value, float) and math.copysign(1.0, value) < 0):

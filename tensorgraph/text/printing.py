@@ -6,6 +6,7 @@ the type of each value stands behind its line. `tensorgraph.parse` reads it back
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -19,7 +20,7 @@ from tensorgraph.text.structure import grouped, places, tree_text
 from tensorgraph.text.types import initialisers
 from tensorgraph.transforms.custom import custom_op
 
-__all__ = ["Printer", "call_text", "equation_text", "free", "to_text"]
+__all__ = ["Printer", "call_text", "equation_text", "first_difference", "free", "to_text"]
 
 INITIALISER = re.compile(r"[A-Za-z]\w*\([\w=., '\"+-]*\)")
 
@@ -199,3 +200,19 @@ def free(name: str, taken: set[str]) -> str:
         number += 1
         found = f"{name}_{number}"
     return found
+
+
+def first_difference(a: Graph, b: Graph) -> str:
+    """Where two graphs part, in words."""
+    one, other = names(a), names(b)
+    for e, f in itertools.zip_longest(a.equations, b.equations):
+        texts = [
+            "nothing more"
+            if eq is None
+            else f"{equation_text(eq, known)} ({', '.join(str(v.aval) for v in eq.outputs)})"
+            for eq, known in ((e, one), (f, other))
+        ]
+        if texts[0] != texts[1]:
+            source = "" if f is None or f.source is None else f" in the line {f.source}"
+            return f"{texts[1]}{source}, where the template has {texts[0]}"
+    return "its arguments, results or captured arrays"

@@ -17,10 +17,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
-from tensorgraph.engine.aval import Number, aval_of
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write
 from tensorgraph.text.equations import Equations
 from tensorgraph.text.lines import broken
@@ -289,7 +287,7 @@ class _Text(Printer):
             keys = tuple((p, n, k) for k in range(len(first.outputs)))
             outputs = tuple(self.own[key] for key in keys)
             for k, out in enumerate(outputs):
-                out.aval = _aval(numbers, [eq.outputs[k] for eq in alike])
+                out.aval = numbers.aval([eq.outputs[k].aval for eq in alike])
             found.append(Statement(replace(first, inputs=inputs, attrs=attrs, outputs=outputs), keys))
         return found
 
@@ -452,11 +450,3 @@ class _Text(Printer):
 
 
 ALONE = re.compile(r"\[\*(\w+(?:\[::-1\])?)\]")  # a list that has nothing but another one
-
-
-def _aval(numbers: Numbers, variables: Sequence[Var]) -> Any:
-    aval = variables[0].aval
-    if type(aval) is Number:
-        return aval
-    shape = tuple(numbers.number(sizes) for sizes in zip(*[var.aval.shape for var in variables], strict=True))
-    return aval_of(SimpleNamespace(shape=shape, dtype=aval.dtype))

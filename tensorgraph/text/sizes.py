@@ -9,15 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement, product, zip_longest
-from math import prod
+from math import gcd, prod
 from types import SimpleNamespace
 from typing import Any
 
 from tensorgraph.engine.aval import Number, aval_of
 from tensorgraph.graph.calls import Copies
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write, digest, typed_key
+from tensorgraph.transforms.custom import Result
 
-__all__ = ["OTHERS", "Names", "Numbers", "Sample", "Size", "SizeError", "generalised", "line_of", "others", "written"]
+__all__ = [
+    "OTHERS",
+    "LengthError",
+    "Names",
+    "Numbers",
+    "Sample",
+    "Size",
+    "SizeError",
+    "generalised",
+    "line_of",
+    "others",
+    "written",
+]
 
 OTHERS = (1, 2, 3, 5, 7, 10, 12, 64)  # by which, or times which, a dimension is larger in another instance
 LARGE = 100  # a function that does something else from some size on is found out where it has it
@@ -28,6 +41,10 @@ Sample = tuple[Mapping[str, int], Graph]  # an instance and its sizes
 
 class SizeError(ValueError):
     """A function that names of sizes cannot stand for: what it does depends on a size in another way."""
+
+
+class LengthError(SizeError):
+    """A function that computes something else, or more, at another size."""
 
 
 class Size(int):
@@ -76,23 +93,26 @@ def others(
 ) -> Iterator[Sample]:
     """Instances of other sizes, where there are such.
 
-    For each dimension by itself, and for all together, two that are near and one that is far.
+    For each dimension by itself, and for all together, two that are near and one that is far; one of each comes first.
     """
     near = list(product(OTHERS, ((0, 1), (1, 0))))
-    for changed in dict.fromkeys((*[(dim,) for dim in dims], tuple(dims))):
-        met: set[tuple[int, ...]] = set()
-        for order, most in ((near, 2), (near[::-1], 3)):  # what one number hides, another shows
-            for n, (times, more) in order:
-                if len(met) == most:
-                    break
+    all_changed = list(dict.fromkeys((*[(dim,) for dim in dims], tuple(dims))))
+    met: dict[tuple[str, ...], set[tuple[int, ...]]] = {changed: set() for changed in all_changed}
+    rising = {changed: iter(near) for changed in all_changed}
+    falling = {changed: iter(near[::-1]) for changed in all_changed}
+    for orders, most in ((rising, 1), (rising, 2), (falling, 3)):  # what one number hides, another shows
+        for changed, order in orders.items():
+            known = met[changed]
+            while len(known) < most and (step := next(order, None)) is not None:
+                n, (times, more) = step
                 given = {d: size * (1 + times * n) + more * n if d in changed else size for d, size in sizes.items()}
-                if tuple(given.values()) in met or (most > 2 and max(given.values()) >= LARGE):
+                if tuple(given.values()) in known or (most > 2 and max(given.values()) >= LARGE):
                     continue
                 try:
                     other = make(given)
                 except unfit:
                     continue
-                met.add(tuple(given.values()))
+                known.add(tuple(given.values()))
                 yield given, other
 
 
@@ -107,6 +127,7 @@ def generalised(samples: Sequence[Sample], lenient: bool = False) -> Graph:
         Where something else than a number differs, or a number in no way that can be told.
     """
     sizes, first = samples[0]
+    every = samples
     if lenient:
         kinds = [eq.op for eq in first.equations]
         samples = [(given, graph) for given, graph in samples if [eq.op for eq in graph.equations] == kinds]
@@ -114,7 +135,7 @@ def generalised(samples: Sequence[Sample], lenient: bool = False) -> Graph:
         _require_alike(first, other, sizes, other_sizes)
     terms = Names([given for given, _ in samples])
     graphs = [graph for _, graph in samples]
-    return _Copy(terms, graphs, lenient).graph()
+    return _Copy(terms, graphs, lenient).graph(every)
 
 
 def written(sizes: Mapping[str, int]) -> str:
@@ -128,7 +149,7 @@ def _require_alike(a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[st
         if e is None or f is None or e.op is not f.op or len(e.outputs) != len(f.outputs):
             line = next((f", in the line {eq.source}" for eq in (e, f) if eq is not None and eq.source is not None), "")
             kinds = [("nothing more" if eq is None else eq.op.name) for eq in (e, f)]
-            raise SizeError(
+            raise LengthError(
                 f"{a.name}: what is computed depends on a size{line}: {kinds[0]} at {written(at_a)}, {kinds[1]} at "
                 f"{written(at_b)}, of {len(a.equations)} and {len(b.equations)} equations. A template is one list of "
                 "equations for all sizes, with loops over a size that do the same in each turn: write other loops as "
@@ -202,12 +223,26 @@ class Numbers:
             return self.ratio(tuple(values))
         if all(isinstance(value, Graph) for value in values):
             return generalised(list(zip(self.terms.sizes, values, strict=True)), self.lenient)
+        if all(isinstance(value, Result) and value.treedef == first.treedef for value in values):
+            made = Result()
+            made.treedef, made.captured = first.treedef, first.captured
+            made.avals = tuple(map(self.aval, zip(*[value.avals for value in values], strict=True)))
+            return made
         sequence = isinstance(first, (tuple, list)) and not hasattr(first, "_fields")
         if sequence and all(type(value) is type(first) and len(value) == len(first) for value in values):
             return type(first)(map(self.value, zip(*values, strict=True)))
         if not self.lenient and any(typed_key(value) != typed_key(first) for value in values):
             raise self.refused(values)
         return first
+
+    def aval(self, avals: Sequence[Any]) -> Any:
+        """A type, with names in its shape."""
+        first = avals[0]
+        if type(first) is Number:
+            return first
+        shape = tuple(self.number(sizes) for sizes in zip(*[aval.shape for aval in avals], strict=True))
+        named = any(type(n) is Size for n in shape)
+        return aval_of(SimpleNamespace(shape=shape, dtype=first.dtype)) if named else first
 
     def number(self, values: tuple[int, ...]) -> int:
         if len(set(values)) == 1:
@@ -244,12 +279,17 @@ class _Copy(Numbers):
         self.made: dict[Var, Var] = {}
         self.calls = Copies()
 
-    def graph(self) -> Graph:
+    def graph(self, every: Sequence[Sample]) -> Graph:
+        """The copy; `every` sample tells what its arguments are, also one that is another program."""
         first = self.graphs[0]
         makers = {out: eq for eq in first.equations for out in eq.outputs}
         for variables in zip(*map(_variables, self.graphs), strict=True):
             self.line = line_of(makers.get(variables[0]))
             self.var(variables)
+        if len(every) > len(self.graphs):
+            heads = Numbers(Names([sizes for sizes, _ in every]), self.name, self.lenient)
+            for alike in zip(*[graph.inputs for _, graph in every], strict=True):
+                self.var(alike, heads)
         equations = tuple(self.equation(alike) for alike in zip(*[g.equations for g in self.graphs], strict=True))
         inputs = tuple(self.made[var] for var in first.inputs)
         cells = tuple(replace(decl, var=self.made[decl.var]) for decl in first.cells)
@@ -266,14 +306,9 @@ class _Copy(Numbers):
             provenance=replace(first.provenance, captured={}, stands={}, live=live),
         )  # fmt: skip
 
-    def var(self, variables: Sequence[Var]) -> None:
+    def var(self, variables: Sequence[Var], numbers: Numbers | None = None) -> None:
         first = variables[0]
-        aval = first.aval
-        if type(aval) is not Number:
-            shape = tuple(self.number(sizes) for sizes in zip(*[v.aval.shape for v in variables], strict=True))
-            if any(type(n) is Size for n in shape):
-                aval = aval_of(SimpleNamespace(shape=shape, dtype=aval.dtype))
-        self.made[first] = Var(aval, first.name)
+        self.made[first] = Var((numbers or self).aval([v.aval for v in variables]), first.name)
 
     def equation(self, alike: Sequence[Equation]) -> Equation:
         first = alike[0]
@@ -412,14 +447,21 @@ class Names:
                 yield f"{text} * {c!r}", [size * c for size in column]
             if min(column) <= 0:
                 continue
-            many = 1.0 / (values[0] * column[0]) if values[0] else 0.0
-            if 1.5 < abs(many) < 1e9:  # one over how many elements there are
-                yield f"1.0 / ({round(many)} * {text})", [1.0 / (round(many) * size) for size in column]
+            for c, more in product((1.0, 2.0, 3.0, 4.0), (0, -1)) if values[0] else ():  # over how many elements
+                many = (c / values[0] - more) / column[0]
+                if 1.5 < abs(many) < 1e9 and (more or gcd(int(c), round(many)) == 1):
+                    shift = f" - {-more}" if more else ""
+                    yield (
+                        f"{c!r} / ({round(many)} * {text}{shift})", [c / (round(many) * n + more) for n in column],
+                    )  # fmt: skip
             numbers = dict.fromkeys([1.0, *_nearby(values[0] * column[0]), *map(float, FACTORS)])
             for c in numbers:
                 yield f"{c!r} / {text}", [c / size for size in column]
             for c in dict.fromkeys([1.0, *_nearby(values[0] / column[0])]):
                 yield f"{text} * {c!r}", [size * c for size in column]
+            for k in FACTORS:  # a weight times one over how many elements
+                for c in _nearby(values[0] * column[0] * k):
+                    yield f"{c!r} * (1.0 / ({k} * {text}))", [c * (1.0 / (k * size)) for size in column]
             for c in (*_nearby(column[0] / values[0] if values[0] else 0.0),):
                 if c:
                     yield f"{text} / {c!r}", [size / c for size in column]

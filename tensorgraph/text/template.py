@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 
 from tensorgraph.arguments import Natural, Ordered, PathLike, checked
+from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import Treedef, flatten
@@ -21,9 +22,8 @@ from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
 from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, shapes_in, sizes_in
 from tensorgraph.text.errors import ParseError, nearest
-from tensorgraph.text.names import names
 from tensorgraph.text.parse import Syntax
-from tensorgraph.text.printing import equation_text
+from tensorgraph.text.printing import first_difference
 from tensorgraph.text.sizes import SizeError, generalised, others, written
 
 __all__ = ["Made", "Template", "dimensions", "parse"]
@@ -118,6 +118,7 @@ class Template(Drawable):
         dims: tuple[str, ...], made: Made | None = None,
     ) -> None:  # fmt: skip
         self._lifts = False  # whether a pass makes it, of which the text is as good
+        self._why: SizeError | None = None  # why no text says it, where none does
         self._made = made  # what makes the graph of some sizes anew: the function traced, a pass on what it was made of
         self._text = text
         self._print: Callable[[], str | None] | None = None  # its text as functions, where it was traced
@@ -155,7 +156,8 @@ class Template(Drawable):
         sizes = tuple(int(dims[d]) for d in self.dims)
         if sizes not in self._instances:
             given: Mapping[str, int] = dict(zip(self.dims, sizes, strict=True))
-            graph = self._verified(given)
+            with modes.use(trace=None, grad=True, cells=None):  # it may be called where something else is traced
+                graph = self._verified(given)
             if len(self._instances) >= MOST_INSTANCES:
                 self._instances.pop(next(iter(self._instances)))
             self._instances[sizes] = graph
@@ -166,6 +168,8 @@ class Template(Drawable):
         if self._made is None:
             return self._syntax.graph(self.name, self.arrays, self._types, sizes)
         made = self._made(sizes)
+        if self._why is not None:
+            return made
         try:
             said = self._syntax.graph(self.name, self.arrays, self._types, sizes)
         except ParseError as error:
@@ -175,7 +179,7 @@ class Template(Drawable):
         if made != said:
             raise SizeError(
                 f"{self.name} does something else at {written(sizes)} than at the sizes that its template was made "
-                f"from: {_first_difference(said, made)}. Trace it for these sizes by themselves"
+                f"from: {first_difference(said, made)}. Trace it for these sizes by themselves"
             )
         return made
 
@@ -331,9 +335,12 @@ class Template(Drawable):
 
     def _lifted(self, method: str, *args: Any, **options: Any) -> Template:
         """What a method of graphs makes of this one's graphs."""
-        from tensorgraph.text.templated import lifted
+        from tensorgraph.text.templated import lifted, untold
 
-        return lifted(self, self._types, method, args, options)
+        try:
+            return lifted(self, self._types, method, args, options)
+        except SizeError as why:
+            return untold(self, self._types, method, args, options, why)
 
     @checked
     def grad(self, wrt: Any = None) -> Template:
@@ -385,10 +392,9 @@ class Template(Drawable):
 
     def _unfolded(self, method: str, steps: tuple[str, ...], off: tuple[str, ...], before: str) -> Template:
         """What a method makes, without the rules that compute constants where these are other ones at each size."""
-        for more in FOLDING[:-1]:
-            with contextlib.suppress(SizeError):
-                return self._lifted(method, *steps, without=(*off, *[f"{before}{rule}" for rule in more]))
-        return self._lifted(method, *steps, without=(*off, *[f"{before}{rule}" for rule in FOLDING[-1]]))
+        from tensorgraph.text.templated import unfolded
+
+        return unfolded(self, self._types, method, steps, off, before)
 
     @checked
     def expand(self, *ops: str) -> Template:
@@ -449,7 +455,15 @@ class Template(Drawable):
         ----------
         flat : bool
             Of what was traced one function with one equation a line: those that errors speak of.
+
+        Raises
+        ------
+        SizeError
+            Where its graphs differ in more than numbers and loops that follow the sizes, as a loop's gradient does,
+            which is added up in blocks. All else there is: `at`, `bind`, calls, `cost`, pictures, what passes make.
         """
+        if self._why is not None:
+            raise self._why
         return self._text if flat else self._printed
 
     @functools.cached_property
@@ -459,32 +473,24 @@ class Template(Drawable):
     def _said(self) -> str:
         return ", ".join(self.dims)
 
+    def __reduce__(self) -> Any:
+        if self._why is not None:
+            raise TypeError(f"a template without a text is not pickled: pickle what it was made of. {self._why}")
+        return functools.partial(parse, types=self._types), (self._text, self.arrays), {"dims": self.dims}
+
     def __str__(self) -> str:
-        return self._printed
+        if self._why is None:
+            return self._printed
+        head = self._text.partition("):")[0].partition(") ->")[0]
+        told = f"# {self._why}".replace(". ", ".\n# ")
+        return f"{head}):\n    ...\n\n\n{told}\n"
 
     def __repr__(self) -> str:
         return f"<Template {self.name}: dimensions {self._said()}>"
 
 
-def _first_difference(a: Graph, b: Graph) -> str:
-    """Where two graphs part, in words."""
-    one, other = names(a), names(b)
-    for e, f in itertools.zip_longest(a.equations, b.equations):
-        texts = [
-            "nothing more"
-            if eq is None
-            else f"{equation_text(eq, known)} ({', '.join(str(v.aval) for v in eq.outputs)})"
-            for eq, known in ((e, one), (f, other))
-        ]
-        if texts[0] != texts[1]:
-            source = "" if f is None or f.source is None else f" in the line {f.source}"
-            return f"{texts[1]}{source}, where the template has {texts[0]}"
-    return "its arguments, results or captured arrays"
-
-
 Made = Callable[[Mapping[str, int]], Graph]
 FIXED = ((2, 3, 5, 7, 11, 13), (4, 6, 8, 10, 12, 14), (12,), (64,), (1,), (2520,), (3,), (5,), (8,), (16,), (32,))
-FOLDING = ((), ("constants.folded",), ("constants.folded", "constants.uniform"))  # rules to leave out, in turn
 MOST_INSTANCES = 64
 PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
 MOST_PROBES, LARGEST_PROBE = 150, 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from tensorgraph.text.functions import folded
 from tensorgraph.text.polynomials import FAR, Polynomial, interpolated
 from tensorgraph.text.printing import to_text
 from tensorgraph.text.rolling import rolled
-from tensorgraph.text.sizes import Sample, SizeError, generalised, others, written
+from tensorgraph.text.sizes import LengthError, Sample, SizeError, generalised, others, written
 from tensorgraph.text.structure import classes_of
 from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Made, Template, parse
 
-__all__ = ["TemplateCost", "lifted", "templated", "traced"]
+__all__ = ["TemplateCost", "lifted", "templated", "traced", "unfolded", "untold"]
 
+FOLDING = ("constants.folded", "constants.uniform")  # rules that may be left out
 NEAR = 30  # times a size at which a template is tried that is longer at larger sizes
 BASES = ((11, 13, 17, 19, 23, 29), (12, 20, 28, 36, 44, 52), (16, 32, 48, 64, 80, 96), (64,), (60,), (2520,), (8,),
          (4,), (3,), (2,), (1,), (7,), (28,), (32,), (784,))  # fmt: skip
@@ -111,18 +113,67 @@ class TemplateCost:
 
 
 def lifted(template: Template, types: Iterable[Any], method: str, args: Sequence[Any], options: Any) -> Template:
-    """What a method of graphs makes of the graphs of a template; of a part of one, the graph that it is."""
+    """What a method of graphs makes of the graphs of a template; of a part of one, the graph that it is.
 
+    Raises
+    ------
+    SizeError
+        Where no text says what it makes of all of them: see `untold`.
+    """
+    try:
+        return templated(_pointwise(template, method, args, options), template.dims, types, lifts=True)
+    except SizeError as error:
+        said = f"[{args[0]!r}]" if method == "__getitem__" else f".{method}()"
+        raise SizeError(f"{error}. Of one size it is template.at({written(template.fitting())}){said}") from error
+
+
+def _pointwise(template: Template, method: str, args: Sequence[Any], options: Any) -> Made:
     def made(sizes: Mapping[str, int]) -> Graph:
         result = getattr(template.at(**sizes), method)(*args, **options)
         graph: Graph = result if isinstance(result, Graph) else result.graph
         return graph
 
+    return made
+
+
+def unfolded(
+    template: Template, types: Iterable[Any], method: str, steps: Sequence[str], off: Sequence[str], before: str
+) -> Template:
+    """As `lifted`, of a method that computes constants: without those rules where these are others at each size."""
+
+    def made(*rules: str) -> Template:
+        without = (*off, *[f"{before}{rule}" for rule in rules])
+        return lifted(template, types, method, steps, dict(without=without))
+
     try:
-        return templated(made, template.dims, types, lifts=True)
-    except SizeError as error:
-        said = f"[{args[0]!r}]" if method == "__getitem__" else f".{method}()"
-        raise SizeError(f"{error}. Of one size it is template.at({written(template.fitting())}){said}") from error
+        return made()
+    except SizeError as why:
+        try:
+            plain = made(*FOLDING)
+        except SizeError:  # it is not for constants that no text says it
+            return untold(template, types, method, steps, dict(without=off), why)
+    with contextlib.suppress(SizeError):
+        return made(FOLDING[0])
+    return plain
+
+
+def untold(
+    template: Template, types: Iterable[Any], method: str, args: Sequence[Any], options: Any, why: SizeError
+) -> Template:
+    """As `lifted`, without a text: of that there is the head alone, and why there is no more."""
+    make, dims = _pointwise(template, method, args, options), template.dims
+    sizes, first = _first(make, dims)
+    samples = [(sizes, first), *itertools.islice(others(make, dims, sizes, (Exception,)), len(dims))]
+    empty = flatten(())[1]
+    heads = [(at, graph.replace(equations=(), writes=(), outputs=(), out_tree=empty)) for at, graph in samples]
+    try:
+        text = to_text(generalised(heads), taken=dims)
+    except SizeError:  # so do its arguments
+        raise why from None
+    made: Template = parse(text, arrays_of(first), types=[*types, *classes_of(first.in_tree)])
+    made.dims, made._made, made._why = dims, make, why
+    made._instances = {tuple(at[dim] for dim in dims): graph for at, graph in samples}
+    return made
 
 
 def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts: bool = False) -> Template:
@@ -140,7 +191,9 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
     sizes, first = _first(make, dims)
     try:
         return _from(sizes, first, make, dims, types, lifts)
-    except SizeError:
+    except SizeError as error:
+        if lifts and isinstance(error, LengthError):
+            raise  # as it does at all sizes
         falling = {dim: sizes[dim] * 8**k for k, dim in enumerate(reversed(dims))}  # one may have to be under another
         if 1 < len(dims) < 4:
             with contextlib.suppress(Exception):
@@ -163,7 +216,11 @@ def _from(
             failures.append((given, error))
             raise
 
-    samples = [(sizes, first), *others(tried, dims, sizes, (Exception,))]
+    samples, more = [(sizes, first)], others(tried, dims, sizes, (Exception,))
+    while some := [*itertools.islice(more, len(dims))]:
+        samples += some
+        if lifts and len({len(graph.equations) for _, graph in samples}) > 1:
+            _text(samples, dims)  # what these few have no text for, more have none for either
     for dim in dims:
         if all(given[dim] == sizes[dim] for given, _ in samples):
             at, why = next(pair for pair in failures if pair[0][dim] != sizes[dim])

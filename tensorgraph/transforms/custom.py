@@ -35,10 +35,18 @@ def _arrays(tree: Any) -> list[Any]:
     return [t._value if isinstance(t, Tensor) else as_array(t) for t in flatten(tree)[0]]
 
 
+def nothing(shape: Any, dtype: Any) -> Tensor:
+    """Zeros; while a function is traced they are made by the op, whose equation says their shape."""
+    if modes.current().trace is None:
+        return wrap(np.zeros(shape, dtype))
+    made: Tensor = zeros.public(shape=shape, dtype=np.dtype(dtype).name)
+    return made
+
+
 def _whole(gs: Any, like: Any) -> list[Tensor]:
     """Cotangents as Tensors, zeros for those that did not arrive."""
     return [
-        wrap(np.zeros(a.shape, a.dtype)) if type(g) is float else g if isinstance(g, Tensor) else wrap(g)
+        nothing(a.shape, a.dtype) if type(g) is float else g if isinstance(g, Tensor) else wrap(g)
         for g, a in zip(gs, like, strict=True)
     ]
 
@@ -170,7 +178,7 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
                 f"custom_vjp: backward's gradient {i} must have the shape of its argument, {np.shape(a)}, got "
                 f"{np.shape(grad)}"
             )
-    whole = [wrap(np.zeros(np.shape(a), a.dtype)) if g is None else g for g, a in zip(grads, args, strict=True)]
+    whole = [nothing(a.shape, a.dtype) if g is None else g for g, a in zip(grads, args, strict=True)]
     return (_same_kind([t if isinstance(t, Tensor) else wrap(as_array(t)) for t in whole], recorded),)
 
 

@@ -26,6 +26,7 @@ from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.ops.creation import zeros
 from tensorgraph.ops.shape import reshape, transpose
 from tensorgraph.ops.structure import alias, stop_gradient
+from tensorgraph.transforms.custom import nothing
 from tensorgraph.transforms.pulling import pull
 from tensorgraph.transforms.refusals import CellArguments, name_of, require_one, require_tensors
 from tensorgraph.transforms.rows import rows
@@ -328,7 +329,7 @@ class _Linear:
         self.ys, self.out_tree = _results(out, name_of(function), cells)
         live = [y for y in self.ys if y.dtype.kind == "f"]
         with modes.use(grad=True):
-            self.us = [_lift(np.zeros(y.shape, y.dtype), what) for y in live]
+            self.us = [_lift(nothing(y.shape, y.dtype), what) for y in live]
             with watching(self.us):  # the rules are run for a derivative here
                 self.pulled = pull(self.trace, live, self.lifted, self.us)
         self.out, self.aux = _leave((out, aux), self.lifted)
@@ -350,7 +351,7 @@ class _Linear:
                 raise ValueError(f"{self.what}: a tangent must have its primal's shape {x.shape}, got {v.shape}")
         with modes.use(grad=True):
             moved = iter(pull(self.trace, self.pulled, self.us, directions, retain=retain))
-        results = [next(moved) if y.dtype.kind == "f" else wrap(np.zeros(y.shape, default_dtype())) for y in self.ys]
+        results = [next(moved) if y.dtype.kind == "f" else nothing(y.shape, default_dtype()) for y in self.ys]
         return unflatten(self.out_tree, results)
 
 

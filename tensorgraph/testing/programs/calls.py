@@ -113,6 +113,7 @@ def finish(w: Writer, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any],
     function = place(op, w.env["tg"])
     first = operands[0] if args else None
     method = isinstance(first, Value) and not first.array and args[0] == first.name
+    attrs = {name: w.named(value) for name, value in attrs.items()} if w.options.sized else attrs
     shown = spell(op, function, args, attrs, choices, method=method, ufunc=bool(tensors))
     if not tensors and any(s in shown for s in (" ", "-", "~")) and not shown.startswith("tg."):
         shown = f"{function}({', '.join(args)})"

@@ -12,9 +12,22 @@ import numpy as np
 
 from tensorgraph.testing.cases import Array
 
-__all__ = ["Choices", "Instruction", "Options", "quiet", "show_array", "show_number"]
+__all__ = ["NAMES", "OTHER", "Choices", "Instruction", "NamedSize", "Options", "quiet", "show_array", "show_number"]
 
 Instruction = tuple[str, Sequence[int]]  # what to do, and the choices that it makes
+
+
+NAMES = {7: "N", 5: "M"}  # sizes of programs of any size, which nothing else has, and what they are called
+OTHER = {7: 4, 5: 6}  # what they are where it is tried that other sizes do as well
+
+
+class NamedSize(int):
+    """A size that is shown as the variable that holds it."""
+
+    def __repr__(self) -> str:
+        return f"{NAMES[int(self)].lower()}0"
+
+    __str__ = __repr__
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class Options:
     state: bool = False
     wild: bool = False
     nested: bool = True
+    sized: bool = False
     ops: frozenset[str] | None = None
     without: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = ("float32", "float64", "int64", "int32", "bool", "uint8")

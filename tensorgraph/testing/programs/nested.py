@@ -240,7 +240,7 @@ def custom(w: Writer, choices: Choices) -> Any:
     rule = choices.one([right, right, *([] if w.options.smooth else [f"{scale} * g * kept", "g"])])
     lines = ["@tg.custom_vjp", f"def {name}(t):", f"    return tg.{op.name}(t)",
              f"{name}.defvjp(lambda t: (tg.{op.name}(t), t), lambda kept, g: ({rule},))"]  # fmt: skip
-    exec("\n".join(lines), w.env)
+    w.define(lines)
     w.lines += [pad + line for line in lines]
     inside = w.inside(value.name, None)
     if inside is not None:

@@ -19,6 +19,7 @@ from tensorgraph.arguments import Natural, Range, checked
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.random import Draws
+from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.engine.tree import flatten, tree_map
 from tensorgraph.graph.graph import Graph
@@ -26,7 +27,7 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.testing.cases import Array
 from tensorgraph.testing.programs import nested as _nested  # noqa: F401  (steps register themselves)
 from tensorgraph.testing.programs import special as _special  # noqa: F401
-from tensorgraph.testing.programs.choices import Choices, Instruction, Options, quiet
+from tensorgraph.testing.programs.choices import NAMES, OTHER, Choices, Instruction, NamedSize, Options, quiet
 from tensorgraph.testing.programs.state import declare
 from tensorgraph.testing.programs.steps import FORMS, drawable
 from tensorgraph.testing.programs.writer import Value, Writer
@@ -140,12 +141,31 @@ class Program:
         with quiet():
             return trace(self.function, *self.specs)
 
+    def typed(self, **sizes: int) -> tuple[Any, ...]:
+        """The types of the arguments of a program of any size: with names for sizes, or at these."""
+
+        def named(array: Array) -> Any:
+            shape = [NAMES.get(n, n) for n in array.shape]
+            if not sizes:
+                return (
+                    Sized(tuple(shape), array.dtype)
+                    if any(isinstance(n, str) for n in shape)
+                    else Aval(array.shape, array.dtype)
+                )
+            return Aval(tuple(sizes[n] if isinstance(n, str) else n for n in shape), array.dtype)
+
+        return tuple(tree_map(named, e) for e in self.examples)
+
 
 # writing -----------------------------------------------------------------------------------------------------------
 
 
-def _shapes(choices: Choices, n: int) -> list[tuple[int, ...]]:
+def _shapes(choices: Choices, n: int, sized: bool) -> list[tuple[int, ...]]:
     """Shapes of inputs, most of which broadcast with each other."""
+    if sized:
+        base = choices.one([(7, 3), (7,), (7, 5), (5, 7), (7, 2, 3), (3, 7), (7, 7)])
+        related = [base, base[-1:], (), (*base[:-1], 1), (1, *base[1:]), (7, 3), (7,)]
+        return [base, *[choices.one(related) for _ in range(n - 1)]]
     base = choices.one([(3,), (2, 3), (), (2, 3, 2), (3, 3), (1, 3), (0, 3), (4, 1), (2, 2, 1, 3)])
     related = [base, base[-1:], (), tuple(1 if i == 0 else n for i, n in enumerate(base)), (2, *base)[:4]]
     related += [base[::-1], (*base[:-1], 1) if base else (1,), (2, 3), (0,)]
@@ -155,7 +175,7 @@ def _shapes(choices: Choices, n: int) -> list[tuple[int, ...]]:
 def _inputs(w: Writer, choices: Choices) -> tuple[list[str], list[Any]]:
     """Parameters of the function and their examples, some of them nested."""
     options = w.options
-    shapes = _shapes(choices, choices.one([2, 1, 3, 4]))
+    shapes = _shapes(choices, choices.one([2, 1, 3, 4]), options.sized)
     floats = [d for d in options.dtypes if d.startswith("float")]
     first = choices.one(floats)
     dtypes = [first if options.differentiable or choices.often() else choices.one(options.dtypes) for _ in shapes]
@@ -165,6 +185,8 @@ def _inputs(w: Writer, choices: Choices) -> tuple[list[str], list[Any]]:
     for name, array in zip(names, arrays, strict=True):
         w.env[name] = tensor(array, requires_grad=options.differentiable and array.dtype.kind == "f")
         w.values.append(Value(name, w.env[name]))
+    if w.others is not None:
+        _open(w, names, arrays, choices)
     if len(arrays) < 2 or not choices.rarely():
         return names, list(arrays)
     way = choices.below(3)
@@ -178,6 +200,20 @@ def _inputs(w: Writer, choices: Choices) -> tuple[list[str], list[Any]]:
         inner = "".join(f"{n}, " for n in rest[1:])
         w.opening.append(f"{rest[0]}, ({inner.strip()}) = {group}" if inner else f"{rest[0]}, _ = {group}")
     return [names[0], group], [arrays[0], nested]
+
+
+def _open(w: Writer, names: list[str], arrays: list[Array], choices: Choices) -> None:
+    """Name the sizes of arguments, and take other ones beside them."""
+    assert w.others is not None
+    for name, array in zip(names, arrays, strict=True):
+        for axis, n in enumerate(array.shape):
+            variable = repr(NamedSize(n)) if n in NAMES else ""
+            if variable and variable not in w.env:
+                w.opening.append(f"{variable} = {name}.shape[{axis}]")
+                w.env[variable], w.others[variable] = n, OTHER[n]
+        there = w.new(tuple(OTHER.get(n, n) for n in array.shape), array.dtype, choices)
+        grad = w.options.differentiable and array.dtype.kind == "f"
+        w.others[name] = tensor(there, requires_grad=grad)
 
 
 def _result(w: Writer, choices: Choices) -> str:
@@ -212,14 +248,16 @@ def write_program(
     choices = Choices(head)
     env: dict[str, Any] = {"__name__": "random_program"}
     exec(IMPORTS, env)
-    w = Writer(options, iter(instructions), env)
+    others: dict[str, Any] | None = dict(env) if options.sized else None
+    w = Writer(options, iter(instructions), env, others=others)
     names, examples = _inputs(w, choices)
     if options.state:
         declare(w, choices)
     w.steps(len(instructions))
     result = _result(w, choices)
     lines = [IMPORTS, "", *w.preamble, *([""] if w.preamble else []), f"def program({', '.join(names)}):"]
-    lines += [f"    {line}" for line in w.opening] + w.lines + [f"    return {result}"]
+    opening = sorted(w.opening, key=lambda line: ".shape[" in line)  # after what is taken out of containers
+    lines += [f"    {line}" for line in opening] + w.lines + [f"    return {result}"]
     return Program("\n".join(lines).strip() + "\n", tuple(examples), options)
 
 
@@ -231,9 +269,11 @@ def _menu(options: Options) -> list[str]:
 
 
 def _options(
-    differentiable: bool, smooth: bool, state: bool, wild: bool, nested: bool, ops: Collection[str] | None,
-    without: Collection[str], dtypes: Sequence[str] | None,
+    differentiable: bool, smooth: bool, state: bool, wild: bool, nested: bool, sized: bool,
+    ops: Collection[str] | None, without: Collection[str], dtypes: Sequence[str] | None,
 ) -> Options:  # fmt: skip
+    if sized and (state or wild):
+        raise ValueError("programs of any size have neither odd numbers nor state, got sized=True with wild or state")
     if smooth and (wild or state):
         raise ValueError("smooth programs have neither odd numbers nor state, got smooth=True with wild or state")
     if dtypes is None:
@@ -246,15 +286,15 @@ def _options(
         raise ValueError(f"programs draw no op {unknown[0]!r}; they draw {', '.join(sorted(known))}")
     chosen = None if ops is None else frozenset(ops)
     return Options(
-        differentiable or smooth, smooth, state, wild, nested, chosen, frozenset(without), tuple(dtypes)
+        differentiable or smooth, smooth, state, wild, nested, sized, chosen, frozenset(without), tuple(dtypes)
     )  # fmt: skip
 
 
 @checked
 def programs(
     *, differentiable: bool = False, smooth: bool = False, state: bool = False, wild: bool = False, nested: bool = True,
-    max_steps: Annotated[int, Range(1, 10_000)] = 15, ops: Collection[str] | None = None, without: Collection[str] = (),
-    dtypes: Sequence[str] | None = None,
+    sized: bool = False, max_steps: Annotated[int, Range(1, 10_000)] = 15, ops: Collection[str] | None = None,
+    without: Collection[str] = (), dtypes: Sequence[str] | None = None,
 ) -> SearchStrategy[Program]:  # fmt: skip
     """Whole programs of catalogue ops, as a hypothesis strategy. Needs hypothesis.
 
@@ -270,6 +310,8 @@ def programs(
         NaN, infinite, huge and tiny numbers too. Otherwise all numbers stay finite on the examples.
     nested : bool
         With functions inside functions, their derivatives, and rules of their own.
+    sized : bool
+        Of any size: see `Program.typed`.
     max_steps : int
     ops, without : collection of str, optional
         Draw these ops only, or all but these.
@@ -292,7 +334,7 @@ def programs(
     """
     from hypothesis import strategies as st
 
-    options = _options(differentiable, smooth, state, wild, nested, ops, without, dtypes)
+    options = _options(differentiable, smooth, state, wild, nested, sized, ops, without, dtypes)
     instruction = st.tuples(st.sampled_from(_menu(options)), st.binary(min_size=14, max_size=14))
     instructions = st.lists(instruction, min_size=1, max_size=max_steps)
 
@@ -315,8 +357,9 @@ def random_program(seed: Natural, steps: Annotated[int, Range(1, 10_000)] = 10, 
     ...def program(x0...
     """
     given: Mapping[str, Any] = dict(
-        differentiable=False, smooth=False, state=False, wild=False, nested=True, ops=None, without=(), dtypes=None
-    )
+        differentiable=False, smooth=False, state=False, wild=False, nested=True, sized=False, ops=None, without=(),
+        dtypes=None,
+    )  # fmt: skip
     unknown = set(options) - set(given)
     if unknown:
         raise TypeError(f"random_program has no option {sorted(unknown)[0]!r}; its options: {', '.join(given)}")

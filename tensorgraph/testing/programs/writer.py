@@ -22,7 +22,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.testing.cases import Array
-from tensorgraph.testing.programs.choices import Choices, Instruction, Options, quiet, show_array
+from tensorgraph.testing.programs.choices import NAMES, Choices, Instruction, NamedSize, Options, quiet, show_array
 
 __all__ = ["Value", "Writer"]
 
@@ -91,6 +91,7 @@ class Writer:
     indent: int = 1
     depth: int = 0  # functions inside functions
     effects: bool = True  # may write cells
+    others: dict[str, Any] | None = None  # as `env`, at other sizes, of programs of any size
     written: int = 0  # when a parameter was written last, as nodes are numbered
 
     # names and numbers --------------------------------------------------------------------------------------------
@@ -128,6 +129,8 @@ class Writer:
             shown = f"tg.tensor({shown})"
         self.preamble.append(f"{name} = {shown}")
         self.env[name] = eval(shown, self.env)
+        if self.others is not None:
+            self.others[name] = self.env[name]
         return Value(name, self.env[name])
 
     # looking for values -------------------------------------------------------------------------------------------
@@ -169,14 +172,14 @@ class Writer:
         if have != shape:
             size = int(np.prod(shape))
             if value.size == size:
-                name = f"tg.reshape({name}, shape={shape})"
+                name = f"tg.reshape({name}, shape={self.named(shape)})"
             else:
                 try:
                     fits = np.broadcast_shapes(have, shape) == shape
                 except ValueError:
                     fits = False
                 kind = "any" if value.kind == "b" else "sum"
-                name = f"tg.broadcast_to({name if fits else f'tg.{kind}({name})'}, shape={shape})"
+                name = f"tg.broadcast_to({name if fits else f'tg.{kind}({name})'}, shape={self.named(shape)})"
         have_dtype = value.dtype
         if "tg.sum" in name:
             have_dtype = np.add.reduce(np.zeros(0, value.dtype)).dtype
@@ -207,6 +210,25 @@ class Writer:
         with quiet():
             result = eval(expression, self.env)
         return result.numpy() if isinstance(result, Tensor) else np.asarray(result)
+
+    def named(self, shape: Any) -> Any:
+        """A shape as it is shown: where the program is of any size, by the variables that hold sizes."""
+        if not self.options.sized or not isinstance(shape, tuple):
+            return shape
+        known = {n: NamedSize(n) for n in NAMES if repr(NamedSize(n)) in self.env}
+        return tuple(known.get(n, n) if type(n) is int else n for n in shape)
+
+    def elsewhere(self, expression: str, parts: Sequence[Any]) -> list[Any] | None:
+        """What an expression gives at other sizes; None where it does not fit them."""
+        try:
+            with quiet():
+                result = eval(expression, self.others)
+        except Exception:  # whatever it is, it is refused there
+            return None
+        found = [*result] if isinstance(result, (tuple, list)) else [result]
+        if [(p.ndim, p.dtype) for p in found] != [(p.ndim, p.dtype) for p in parts]:
+            return None
+        return found
 
     # statements ---------------------------------------------------------------------------------------------------
 
@@ -239,8 +261,13 @@ class Writer:
         parts = list(result) if several else [result]
         if not parts or not all(isinstance(p, Tensor) and self.tame(p) for p in parts):
             return []
+        there = None if self.others is None else self.elsewhere(expression, parts)
+        if self.others is not None and there is None:
+            return []
         names = [self.fresh(letter) for _ in parts]
         self.env.update(zip(names, parts, strict=True))
+        if self.others is not None and there is not None:
+            self.others.update(zip(names, there, strict=True))
         self.write(f"{', '.join(names)}{',' if several and len(names) == 1 else ''} = {expression}")
         made = [Value(n, p) for n, p in zip(names, parts, strict=True)]
         self.values += made
@@ -305,6 +332,9 @@ class Writer:
             t = tensor(value.numbers, requires_grad=value.kind == "f")
             own.append(Value(self.fresh("t"), t))
             inner.env[own[-1].name] = t
+            if self.others is not None:
+                there = self.others[value.name]
+                self.others[own[-1].name] = tensor(Value(value.name, there).numbers, requires_grad=value.kind == "f")
             if t._node is not None:
                 inner.own.add(t._node)
                 if lifted or self.sure(value):
@@ -315,8 +345,14 @@ class Writer:
             result = finish(inner)
         pad = "    " * self.indent
         lines = [f"{pad}def {name}({', '.join(v.name for v in own)}):", *inner.lines, f"{pad}    return {result}"]
-        exec("\n".join(line[len(pad) :] for line in lines), self.env)
+        self.define([line[len(pad) :] for line in lines])
         return name, lines
+
+    def define(self, lines: Sequence[str]) -> None:
+        """Run definitions."""
+        for env in (self.env, self.others):
+            if env is not None:
+                exec("\n".join(lines), env)
 
     def result(self, choices: Choices) -> str:
         """What a function is to return that is differentiated: a float value that depends on its arguments."""
