@@ -3,12 +3,13 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import viz_graphs as hand
 from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from large_programs import PROGRAMS
+from large_programs import PROGRAMS, residual_forward
 from viz_pages import needs_engine
 
 import tensorgraph as tg
@@ -16,6 +17,7 @@ from tensorgraph import nn, optim
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz import draw, drawing_from_json
 from tensorgraph.viz.html.layouts import lay_out
+from tensorgraph.viz.render.engine import find_engine
 
 LEVELS = ("auto", "module", "op", "training")
 
@@ -67,6 +69,44 @@ def test_every_edge_is_within_a_box_or_between_two_in_every_format(graphs, name,
     drawing = draw(graphs[name], level=level)
     check_edges(graphs[name], drawing)
     check_formats(drawing)
+
+
+# ---- what is drawn otherwise
+
+
+def step_of(first, second):
+    """The difference of two networks of blocks."""
+    return tg.diff(residual_forward(first), residual_forward(second)).draw()
+
+
+def broken():
+    """The way of what is not finite to the loss."""
+
+    def loss(x, w):
+        h = tg.relu(x @ w)
+        return -tg.log(h / tg.sum(h, axis=1, keepdims=True)).mean()
+
+    return tg.find_faults(loss, np.ones((4, 3), np.float32), np.float32([[1.0, -1.0]] * 3)).draw(0)
+
+
+OTHERS = {
+    "a block less": lambda: step_of(5, 4),
+    "a block more": lambda: step_of(11, 12),
+    "fault": broken,
+    "flops": lambda: draw(PROGRAMS["transformer forward"](), overlay="flops"),
+    "kernels": lambda: draw(PROGRAMS["lstm forward"](), level="compiled"),
+    "kernels of a step": lambda: draw(PROGRAMS["residual step"](), level="compiled"),
+    "focus": lambda: draw(PROGRAMS["u-net step"](), focus="bridge"),
+    "to the right": lambda: draw(PROGRAMS["gan step"](), direction="right"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_drawings_have_their_edges_in_every_format(name):
+    drawing = OTHERS[name]()
+    check_formats(drawing)
+    if find_engine() is not None:
+        check_layout(drawing)
 
 
 # ---- random programs of calls, loops and containers
@@ -141,13 +181,19 @@ def test_programs_of_calls_loops_and_containers_are_drawn_whole(body, learns):
         check_edges(graph, drawing)
         check_formats(drawing)
     check_edges(graph, draw(graph, level="op", expand=True))
+    if find_engine() is not None:
+        check_layout(drawing)
 
 
 @needs_engine
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_laid_out_lines_join_what_the_drawing_joins(graphs, name, level):
-    drawing = draw(graphs[name], level=level)
+    check_layout(draw(graphs[name], level=level))
+
+
+def check_layout(drawing):
+    """The laid out picture has every box and every line."""
     (svg,), reason = lay_out([drawing], 60.0)
     assert svg is not None, reason
     joined = set()
@@ -159,7 +205,10 @@ def test_laid_out_lines_join_what_the_drawing_joins(graphs, name, level):
 
 
 @needs_engine
-@pytest.mark.parametrize("name", ["demo step", "residual forward", "lstm forward", "gan step", "maml step"])
+@pytest.mark.parametrize(
+    "name", ["demo step", "residual forward", "transformer forward", "u-net step", "lstm forward", "two inputs step",
+             "gan step", "attention step", "maml step"],
+)  # fmt: skip
 def test_a_page_has_every_edge(graphs, name):
     drawing = draw(graphs[name])
     data = json.loads(re.search(r'id="data">(.*?)</script>', drawing.html(), re.S)[1])

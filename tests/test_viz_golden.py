@@ -1,4 +1,5 @@
-"""Drawings as they are meant to be, kept as values: boxes, rows, edges, notes, legend; not pixels.
+"""Drawings as they are meant to be, kept as values: boxes, rows, edges, notes, legend; not pixels. Of other levels than
+the one that is chosen the text is kept.
 
 Look at the pictures, and then renew them with ``TENSORGRAPH_GOLDEN=renew python -m pytest tests/test_viz_golden.py``.
 """
@@ -163,8 +164,29 @@ def test_a_drawing_is_as_it_was_when_somebody_looked(name):
         pytest.fail("\n".join([f"{name} is drawn otherwise; if that is meant: {RENEW}", *list(lines)[:60]]))
 
 
+LEVELS = ("summary", "module", "op", "training", "compiled")
+PLANNED = ("demo step", "residual forward", "lstm forward", "attention forward")  # whose kernels are kept too
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_every_level_of_a_program_is_as_it_was_when_somebody_looked(name):
+    """As text: boxes, frames and rows, what each reads, notes."""
+    graph, path = PROGRAMS[name](), GOLDEN / f"{name.replace(' ', '_')}.txt"
+    renew = os.environ.get("TENSORGRAPH_GOLDEN") == "renew"
+    levels = LEVELS if name in PLANNED and machine.available() else LEVELS[:-1]
+    said = "\n".join(f"== {level} ==\n{draw(graph, level=level).text()}" for level in levels)
+    said = re.sub(r"\.py:\d+", ".py", said)
+    if renew:
+        path.write_text(said, encoding="utf-8")
+    kept = path.read_text("utf-8")
+    if levels[-1] != "compiled":
+        kept = kept.partition("\n== compiled ==\n")[0]
+    if kept != said:
+        lines = difflib.unified_diff(kept.splitlines(), said.splitlines(), "kept", "drawn", lineterm="", n=1)
+        pytest.fail("\n".join([f"{name} is drawn otherwise; if that is meant: {RENEW}", *list(lines)[:60]]))
+
+
 def test_no_drawing_is_kept_that_nobody_draws():
-    assert {path.stem for path in GOLDEN.iterdir()} - {"torch_losses"} == {
-        *DRAWINGS,
-        "kernels",
-    }  # numbers of test_examples
+    kept = {path.name for path in GOLDEN.iterdir()} - {"torch_losses.json"}  # numbers of test_examples
+    levels = {f"{name.replace(' ', '_')}.txt" for name in LOOKED_AT}
+    assert kept == {*[f"{name}.json" for name in (*DRAWINGS, "kernels")], *levels}
