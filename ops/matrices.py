@@ -119,7 +119,7 @@ def _pinv_of_limits(a: Any, rtol: Any = None) -> Any:
         raise ValueError(f"rtol has one number or one a matrix, of the stack's shape {stack}, got shape {limits.shape}")
     if limits.ndim == 0 or 0 in stack:
         return pinv.public(x, rtol=float(limits) if limits.ndim == 0 else None)
-    flat = x.reshape((-1, *x.shape[-2:]))
+    flat = x.reshape((math.prod(stack), *x.shape[-2:]))
     found = [pinv.public(flat[i], rtol=float(v)) for i, v in enumerate(np.broadcast_to(limits, stack).flat)]
     return shape.stack.public(found).reshape((*stack, *found[0].shape))
 

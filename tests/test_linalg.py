@@ -267,7 +267,8 @@ def test_the_least_singular_values_that_count_may_differ_between_matrices() -> N
     whole = tg.grad(lambda a: (tg.linalg.pinv(a, rtol=limits) ** 2).sum())(tg.tensor(many))
     single = tg.grad(lambda a: (tg.linalg.pinv(a, rtol=0.9) ** 2).sum())(tg.tensor(many[1]))
     np.testing.assert_allclose(whole[1].numpy(), single.numpy(), atol=1e-12)
-    assert tg.linalg.pinv(np.zeros((0, 3, 2)), rtol=np.zeros(0)).shape == (0, 2, 3)
+    for stack in ((0, 3, 2), (2, 0, 2), (2, 3, 0)):
+        assert tg.linalg.pinv(np.zeros(stack), rtol=np.zeros(stack[0])).shape == (stack[0], stack[2], stack[1])
     with pytest.raises(ValueError, match=r"pinv.*shape"):
         tg.linalg.pinv(many, rtol=[0.1, 0.2, 0.3])
 

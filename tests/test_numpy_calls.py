@@ -186,6 +186,8 @@ def test_a_ufunc_computes_in_the_dtype_that_it_is_told() -> None:
         lambda x, y, n: np.sqrt(n, dtype=np.float32), lambda x, y, n: np.multiply(n, 2, dtype=np.int32),
         lambda x, y, n: np.power(x, 2, dtype=float), lambda x, y, n: np.maximum(x, y, dtype=np.float16),
         lambda x, y, n: np.less(x, y, dtype=bool), lambda x, y, n: np.divide(n, x, dtype=tg.float64),
+        lambda x, y, n: np.heaviside(x, y, dtype=np.float64), lambda x, y, n: np.positive(n, dtype=np.float32),
+        lambda x, y, n: np.float_power(n, x, dtype=np.float64), lambda x, y, n: np.vecdot(x, y, dtype=np.float32),
     )  # fmt: skip
     for call in calls:
         ours, theirs = call(*map(tg.tensor, (x, y, n))), call(x, y, n)

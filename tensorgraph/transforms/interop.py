@@ -129,10 +129,11 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     if declared is None and not extra and method == "__call__" and (declared := _scipys(ufunc)) is not None:
         return declared.public(*inputs)
     composed = _composed(ufunc) if method == "__call__" and declared is None else None
+    ours = declared.public if declared is not None else composed
+    if ours is not None and method == "__call__" and extra.keys() == {"dtype"}:
+        return _in_dtype(name, ours, declared is not None and declared.dtype == "bool", inputs, extra["dtype"])
     if composed is not None:
         return composed(*inputs, **extra)
-    if declared is not None and method == "__call__" and extra.keys() == {"dtype"}:
-        return _in_dtype(name, declared, inputs, extra["dtype"])
     if method != "__call__" or declared is None or extra:
         what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
         remedy = _instead(name if declared is None and not extra and method == "__call__" else "")
@@ -141,18 +142,18 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     return public(*inputs)
 
 
-def _in_dtype(name: str, declared: Op, inputs: tuple[Any, ...], dtype: Any) -> Tensor:
+def _in_dtype(name: str, ours: Callable[..., Any], compares: bool, inputs: tuple[Any, ...], dtype: Any) -> Any:
     """What a ufunc gives that is told the dtype to compute in: tensors and arrays are converted to it first."""
     wanted = canonical_dtype(dtype)
-    if declared.dtype == "bool":  # as of comparisons, which are computed in the operands' own
+    if compares:  # in the operands' own dtypes
         if wanted != np.bool_:
             raise TypeError(f"{name} gives booleans, and dtype={wanted} was asked for; convert the result by astype")
-        return declared.public(*inputs)  # type: ignore[no-any-return]
+        return ours(*inputs)
     for i, x in enumerate(inputs):
         if isinstance(x, (Tensor, np.ndarray)) and not np.can_cast(x.dtype, wanted, "same_kind"):
             raise TypeError(f"{name}: input {i} of dtype {x.dtype} is no {wanted}; convert it first, x.astype(dtype)")
     given = [shape.astype.public(x, wanted) if isinstance(x, (Tensor, np.ndarray)) else x for x in inputs]
-    return shape.astype.public(declared.public(*given), wanted)  # type: ignore[no-any-return]
+    return shape.astype.public(ours(*given), wanted)
 
 
 # NumPy functions that tell of a tensor; compositions of ops, and the array namespace's own, are added as they come
