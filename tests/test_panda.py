@@ -121,6 +121,14 @@ def test_a_run_of_a_newer_version_is_not_misread(tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == [path for path in before if path.name != "events.jsonl"]
 
 
+def test_a_study_is_no_run(tmp_path, capsys):
+    """And would be waited for."""
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "study.json").write_text("{}")
+    for command in ("watch", "log", "stop"):
+        assert "search' holds a study: `tensorgraph tune show " in told(capsys, tmp_path / "search", command, code=2)
+
+
 def test_how_a_run_stands_is_read_off_the_lines_that_say_it(tmp_path):
     events = steered()
     for count in (1, 10, 40, len(events)):

@@ -9,6 +9,7 @@ pytest.importorskip("optuna")
 
 from tensorgraph import tune
 from tensorgraph.commands.cli import main
+from tensorgraph.commands.tune import EXAMPLE
 
 CONFIG = """
 [study]
@@ -25,6 +26,7 @@ batch = { pow2 = [16, 256] }
 p = { uniform = [0, 0.5] }
 """
 SCRIPT = "def objective(trial):\n    return abs(trial['lr'] - 0.01) + trial['p'] / 1000\n"
+SCRIPT += "def alone(trial):\n    return trial['lr']\n"
 
 
 @pytest.fixture
@@ -68,6 +70,21 @@ def test_run_show_and_zoom(here, capsys):
     assert capsys.readouterr().out.endswith("3 trials: 3 complete\n")
 
 
+def test_keys_may_stand_in_any_order(here, capsys):
+    lines = CONFIG.splitlines()
+    (here / "search.toml").write_text("\n".join([*lines[:6], *lines[:5:-1]]))
+    assert ask("run", "search.toml", "--objective", "tuned_here:objective") == 0
+    names = list(tune.Study.open(here / "runs" / "search").space)
+    assert names == ["p", "batch", "layers", "units", "rule", "beta", "lr"]
+
+
+def test_the_example_of_the_help_runs(here, capsys):
+    example = EXAMPLE.partition("\n")[2].partition("the objective")[0].replace("workers = 2", "workers = 1")
+    (here / "example.toml").write_text(example)
+    assert ask("run", "example.toml", "--objective", "tuned_here:alone", "--trials", 2) == 0
+    assert capsys.readouterr().out.endswith("2 trials: 2 complete\n")
+
+
 def test_pictures_and_page(here):
     pytest.importorskip("matplotlib")
     ask("run", "search.toml", "--objective", "tuned_here:objective", "--report", "run.html")
@@ -85,7 +102,13 @@ def test_pictures_and_page(here):
         ("trials = 8", "trails = 8", "search.toml, line 4: [study] has no key 'trails'; did you mean 'trials'?"),
         ("trials = 8", "trials = -1", "line 4: study.trials must be a positive integer, got -1"),
         ("seed = 3", 'sampler = "tpee"', "line 5: study.sampler is 'tpee'; did you mean 'tpe'?"),
-        ('rule = "momentum"', 'rule = "adam"', "beta is there when rule is ['adam']"),
+        ('rule = "momentum"', 'rule = "adam"', "search.toml, line 9: Space: beta is there when rule is ['adam']"),
+        ('rule = "momentum"', 'rul = "momentum"', "line 9: space.beta asks for 'rul'; did you mean 'rule'?"),
+        (
+            '["sgd", "momentum"] }',
+            '["sgd", "momentum"], when = { beta = 1 } }',
+            "rule asks for beta asks for rule: one",
+        ),
         ("[space]", "[spaces]", "[space] is missing"),
     ],
 )

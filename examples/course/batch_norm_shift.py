@@ -49,7 +49,7 @@ def trained(kind, seed):
     """Of every step: the loss, what the fourth activation gets of 256 digits, the shift of its layer's gradient."""
     tg.random.seed(seed)
     model, rng, losses, seen, shifts = Network(kind), np.random.default_rng(seed), [], [], []
-    weight = model.linears[3].weight
+    parameters, weight = list(model.parameters()), model.linears[3].weight
     early = {id(p) for k in range(3) for p in [*model.linears[k].parameters(), *model.norms[k].parameters()]}
     for _ in range(STEPS):
         rows = rng.permutation(len(x))[:128]
@@ -58,7 +58,7 @@ def trained(kind, seed):
         with tg.no_grad():
             seen.append(np.percentile(model.watched(x[:256]).numpy(), (5, 25, 50, 75, 95), axis=0))
         loss = tg.softmax_cross_entropy(model(x[rows]), y[rows])
-        gradients = dict(zip(model.parameters(), tg.gradients([loss], model.parameters()), strict=True))
+        gradients = dict(zip(parameters, tg.gradients([loss], parameters), strict=True))
         losses.append(loss.item())
         for p, g in gradients.items():
             if id(p) in early:

@@ -96,6 +96,11 @@ def _run(options: argparse.Namespace, *, begun: bool = False) -> Any:
     if not Path(options.run).is_dir():
         raise CommandError(f"there is no run {options.run!r}: give the folder that fit(..., run=...) trains in")
     run = Run(options.run)
+    if Path(options.run, "study.json").is_file() and not run.folder.described.exists():
+        raise CommandError(
+            f"{options.run!r} holds a study: `tensorgraph tune show {options.run}` shows it, and a trial that keeps "
+            f"its run is watched by its folder, such as {str(Path(options.run, 'slot-0000'))!r}"
+        )
     if begun and run.status == "new":
         raise CommandError(f"no run was begun in {options.run!r} yet: fit(..., run={options.run!r}) begins it")
     return run

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tensorgraph.arguments.near import near
 from tensorgraph.commands.config import Section, read_config
 from tensorgraph.commands.errors import CommandError
 
@@ -23,8 +24,8 @@ EXAMPLE = """the configuration, search.toml
   batch = 1                     # of tune.TrainingObjective so many trials are trained as one batched step
   [space]
   lr = { log = [1e-4, 1] }
-  beta = { ewa = [0.9, 0.999], when = { rule = "momentum" } }   # after what it asks for
   rule = { choice = ["sgd", "momentum"] }
+  beta = { ewa = [0.9, 0.999], when = { rule = "momentum" } }
   layers = { int = [1, 4] }
   units = { log_int = [16, 256], each = "layers" }
   batch = { pow2 = [16, 256] }
@@ -106,15 +107,10 @@ def _engine(said: str) -> str:
 
 def _study(config: Section, settings: Section) -> dict[str, Any]:
     """What a configuration says of its study, as arguments of `Study`."""
-    from tensorgraph import tune
     from tensorgraph.arguments import Count, Natural
 
-    section = config.section("space")
-    scales: dict[str, Any] = {}
-    for name in section:
-        scales[name] = _scale(section.section(name))
     return dict(
-        space=tune.Space(scales),
+        space=_space(config.section("space")),
         folder=settings.file_of("folder"),
         seed=settings.take("seed", Natural, 0),
         direction=settings.choose("direction", ["minimize", "maximize"], "minimize"),
@@ -123,6 +119,35 @@ def _study(config: Section, settings: Section) -> dict[str, Any]:
         points=settings.take("points", Count, 5),
         batch=settings.take("batch", Count, 1),
     )
+
+
+def _space(said: Section) -> Any:
+    """The hyperparameters in the order of the file, after those that they ask for: a table's keys may be in any."""
+    from tensorgraph import tune
+
+    scales = {name: _scale(said.section(name)) for name in said}
+    ordered: dict[str, Any] = {}
+
+    def put(name: str, asking: tuple[str, ...] = ()) -> None:
+        if name in asking:
+            said.refuse(name, f"{' asks for '.join((*asking, name))}: one of them must be there without the others")
+        if name in ordered:
+            return
+        for other in scales[name].asks:
+            if other not in scales:
+                meant = near(other, scales)
+                hint = f"did you mean {meant!r}?" if meant else f"there are {', '.join(scales)}"
+                said.refuse(name, f"{said.told(name)} asks for {other!r}; {hint}")
+            put(other, (*asking, name))
+        ordered[name] = scales[name]
+
+    for name in scales:
+        put(name)
+        try:
+            tune.Space(ordered)
+        except (TypeError, ValueError) as error:
+            said.refuse(name, str(error))
+    return tune.Space(ordered)
 
 
 def _scale(said: Section) -> Any:

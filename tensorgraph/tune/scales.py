@@ -86,6 +86,11 @@ class Scale:
         return replace(self, count=count)
 
     @property
+    def asks(self) -> list[str]:
+        """The names of the hyperparameters that it hangs on."""
+        return [*(other for other, _ in self.condition), *([self.count] if self.count else [])]
+
+    @property
     def word(self) -> str:
         """The function by which a user writes the scale."""
         name = type(self).__name__

@@ -77,8 +77,7 @@ class Space:
 
     def _check(self, name: str, scale: Scale) -> None:
         """Hold a condition to what stands before."""
-        others = [*(other for other, _ in scale.condition), *([scale.count] if scale.count else [])]
-        for other in others:
+        for other in scale.asks:
             if other not in self._scales:
                 close = near(other, self._scales)
                 known = ", ".join(self._scales) or "nothing"

@@ -31,6 +31,8 @@ class _Worker:
         self._objective = objective
         with suppress(ValueError):  # Ctrl-C reaches every process of a terminal; the study answers it
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # of which Ray makes a SystemExit inside the objective, as if that had raised it: its trial would fail
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         watch_parent(os.getppid())
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
