@@ -22,6 +22,7 @@ from tensorgraph.native.words import (
     load,
     load_double,
     narrow,
+    prefetch,
     real,
     real_at,
     select,
@@ -232,6 +233,9 @@ def prepare(w: Any, r: Any, at: Any) -> None:
         c, rest = load(word_at(w, 8) + r * SIZE), load_double(word_at(w, 9) + r * 8)
     inverse = over_deviation(double(load(word_at(w, 10) + r * SIZE)), double(real_at(w, 7)))
     s, q = double(0.0), double(0.0)
+    if WANTS_X:  # which is written in four places by turns, where the processor sees no row coming
+        for j in range(0, width * SIZE, 64):
+            prefetch(word_at(w, 15) + r * width * SIZE + j)
     if G_Y:
         s, q = pulled_sums(w, p, o, c, width)
     q = select(absolute(s) < INFINITY, q - rest * s, q)  # the mean was rounded

@@ -138,7 +138,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
         remedy = _instead(name if declared is None and not extra and method == "__call__" else "")
         raise TypeError(f"{name} {what} is not supported by tensorgraph; {ELSEWHERE if MASK in extra else remedy}")
-    public = _calls[ufunc] = declared.calls["public"]
+    public = _calls[ufunc] = declared.calls["operator"]  # NumPy has counted the arguments
     return public(*inputs)
 
 
