@@ -173,3 +173,42 @@ def test_any_order_of_calls_and_writes_comes_back(first: int) -> None:
             late += bool(changed.outline.late)
         runs_as_python(graph)
     assert late > 5
+
+
+class Heads(nn.Module):
+    """Reshapes by the size of the batch."""
+
+    def __init__(self) -> None:
+        self.mix = nn.Linear(4, 4, seed=0)
+
+    def forward(self, x: Any) -> Any:
+        n, t, d = x.shape
+        parts = self.mix(x).reshape(n, t, 2, d // 2).transpose(0, 2, 1, 3)
+        return (parts @ parts.transpose(0, 1, 3, 2)).sum(axis=(1, 3)) / t
+
+
+def test_a_layer_at_two_sizes_of_a_batch_is_one_function() -> None:
+    model = nn.Sequential(nn.Linear(3, 4, seed=1), nn.BatchNorm(4), nn.Linear(4, 2, seed=2))
+    optimizer = optim.Adam(model, lr=0.1)
+
+    def step(a: Any, b: Any) -> Any:
+        loss = model(a).mean() + (model(b) ** 2).mean()
+        optimizer.minimize(loss)
+        return loss
+
+    graph = tg.trace(step, X, tg.f32[7, 3])
+    text = read_back(graph)
+    runs_as_python(graph)
+    assert "def BatchNorm(\n    x: f32[N, 4], *" in text and "    n = x.shape[0]\n" in text and "scope(" not in text
+    assert lines_of(graph.text(library=False)) == 7 and tg.parse(graph.text(library=False)) == graph
+    for changed in (graph.simplify(), graph.differentiate(), graph.transform()):
+        assert changed.outline.reason is None and tg.parse(changed.text(), tg.text.arrays_of(changed)) == changed
+
+    heads = Heads()
+    graph = tg.trace(lambda a, b: heads(a).sum() + heads(b).sum(), tg.f32[2, 6, 4], tg.f32[5, 6, 4])
+    text = read_back(graph)
+    runs_as_python(graph)
+    assert "    n = x.shape[0]\n" in text and "reshape(mix(x), (n, 6, 2, 2))" in text and text.count("def Heads") == 1
+    other = tg.trace(lambda a, b: heads(a).sum() + heads(b).sum(), tg.f32[2, 5, 4], tg.f32[5, 6, 4])  # 5 is both
+    read_back(other)
+    runs_as_python(other)

@@ -20,6 +20,8 @@ from tensorgraph.engine.tree import field_names
 from tensorgraph.graph.call_tree import Node, Scoped, call_tree
 from tensorgraph.graph.calls import Place
 from tensorgraph.graph.equality import constants
+from tensorgraph.graph.equation import Equation
+from tensorgraph.graph.extents import Sizes, sized
 from tensorgraph.graph.graph import Graph, Var, typed_key
 from tensorgraph.graph.rereads import Rereads, Step
 from tensorgraph.graph.results import result_of
@@ -30,7 +32,7 @@ from tensorgraph.graph.statements import NOTHING, Definition, Instance, Paramete
 __all__ = ["Calls", "Description", "attributes", "below"]
 
 MOST_FREE = 12  # values that a function reads besides its arguments; one that reads more is taken apart
-MOST_ROUNDS = 6
+MOST_ROUNDS = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -108,6 +110,7 @@ class Calls:
             if last.isdigit():
                 self.siblings[base, name] = self.siblings.get((base, name), 0) + 1
         self.opened: set[Node] = set()
+        self.sized: dict[Node, Sizes] = {}  # calls in which numbers are sizes of what they are handed: which
         self.plain: set[Node] = set()  # modules that print as functions
         only = self.top.items[0] if len(self.top.items) == 1 else None
         if isinstance(only, Node) and only.kind == "module" and not only.path:
@@ -398,6 +401,11 @@ class Calls:
             around = self.around[around]
         return around or self.top
 
+    def _told(self, node: Node) -> tuple[list[Parameter], list[tuple[int, Equation]]]:
+        """What a call is handed, and its own equations by their numbers."""
+        about = self.of[node]
+        return about.parameters, [(n, self.equations[n]) for n in about.flat() if isinstance(n, int)]
+
     def _conflicts(self) -> bool:
         """Take apart, or make functions of, modules that are called in several ways; whether there were any."""
         calls: dict[Instance, list[Node]] = {}
@@ -414,7 +422,10 @@ class Calls:
                 self.plain.update(nodes)
                 changed = True
             elif several:
-                self.opened.update(nodes)
+                if any(node in self.sized for node in nodes):
+                    self.opened.update(nodes)
+                else:
+                    self.sized.update(zip(nodes, sized([self._told(node) for node in nodes]), strict=True))
                 changed = True
         for instances in places.values():
             cells = [path for instance in instances for path in self.declared[instance]]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.definitions import attributes
 from tensorgraph.graph.equality import constants
+from tensorgraph.graph.extents import Extent, extents_in, resolved
 from tensorgraph.graph.graph import CellDecl, Literal, Var, typed_key
 from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import shifted
@@ -162,13 +163,17 @@ class _Inlining:
 
     def value(self, atom: Any, env: dict[Any, Any]) -> Any:
         if type(atom) is Literal:
-            return atom
+            return Literal(self.size(atom.value, env)) if type(atom.value) is Extent else atom
         if isinstance(atom, tuple):
             return tuple(self.value(a, env) for a in atom)
         found = env.get(atom)
         if found is None:
             found = env[atom] = self.reached(atom, env)
         return found
+
+    def size(self, extent: Extent, env: dict[Any, Any]) -> int:
+        """A size of what was handed over, here."""
+        return int(self.value(extent.var, env).aval.shape[extent.axis])
 
     def reached(self, atom: Any, env: dict[Any, Any]) -> Any:
         """A cell or an instance that belongs to an instance known here; a captured array."""
@@ -280,6 +285,8 @@ class _Inlining:
             attrs = attributes(self.graph, number, self.attrs)
             if statement.moving:
                 mine = tuple((key, typed_key(value)) for key, value in sorted(self.moved(statement).items()))
+            elif extents_in(own):
+                mine = resolved(own.attrs, lambda extent: typed_key(self.size(extent, env)))
             else:
                 mine = attributes(self.graph, statement.number, self.attrs)
             if attrs != mine:

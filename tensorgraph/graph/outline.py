@@ -21,6 +21,7 @@ from typing import Any
 
 from tensorgraph.graph.call_tree import Node, Scoped
 from tensorgraph.graph.definitions import Calls, Description, below
+from tensorgraph.graph.extents import measured
 from tensorgraph.graph.graph import Graph, Var, by_path
 from tensorgraph.graph.inlining import Unlike, verify
 from tensorgraph.graph.occurrences import Occurrence
@@ -212,7 +213,7 @@ class _Assembly:
         else:
             made.result = about.result
         made.members = self._members(about)
-        made.body = self._written(self._body(about.content, node.path), about)
+        made.body = self._written(self._body(about.content, node.path, about), about)
         lists = self._lists(made)
         rows = set(columns(made.result))
         folding = Folding(calls.attributes, self._keys, lambda items: is_part(items, lists), rows.__contains__)
@@ -341,12 +342,13 @@ class _Assembly:
             return (name, values) if len(kinds) == 1 and (like or same) else None
         return None
 
-    def _body(self, content: list[int | Node | Scoped], base: str) -> list[Statement]:
+    def _body(self, content: list[int | Node | Scoped], base: str, within: Description) -> list[Statement]:
         found: list[Statement] = []
+        sizes = self.calls.sized.get(within.node, {})
         for item in content:
             if isinstance(item, Scoped):
                 path = item.node.path
-                inner = self._body(item.content, path if below(path, base) else base)
+                inner = self._body(item.content, path if below(path, base) else base, within)
                 if below(path, base):
                     name = item.node.name if item.node.kind == "module" else ""
                     found.append(Block(relative(path, base), name, inner))
@@ -359,7 +361,7 @@ class _Assembly:
                 found.append(Application(self.made[about.definition], about.instance, arguments, values))
                 self.spans[found[-1]] = item.start, item.stop
             else:
-                found.append(Operation(self.calls.equations[item], item))
+                found.append(Operation(measured(self.calls.equations[item], sizes.get(item, {})), item))
                 self.spans[found[-1]] = item, item + 1
         return found
 

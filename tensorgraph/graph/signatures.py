@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorgraph.engine.aval import Number
 from tensorgraph.graph.call_tree import Node, Scoped
+from tensorgraph.graph.extents import Extent, measured, resolved
 from tensorgraph.graph.graph import Literal, typed_key
 from tensorgraph.graph.statements import NOTHING, Instance, mapped
 
@@ -38,10 +39,16 @@ def signature(calls: Calls, about: Description) -> Any:
             decl = calls.decls[atom]
             members.append((path, decl.kind, decl.requires_grad, decl.initialiser, decl.aval.dtype, decl.aval.ndim))
     count = 0
+    sizes = calls.sized.get(node, {})
+
+    def size(extent: Extent) -> Any:
+        return "size", number.get(extent.var), extent.axis
 
     def use(atom: Any) -> Any:
         if isinstance(atom, tuple):
             return tuple(map(use, atom))
+        if type(atom) is Literal and type(atom.value) is Extent:
+            return size(atom.value)
         if type(atom) is Literal:
             return "literal", typed_key(atom.value)
         found = number.get(atom)
@@ -63,9 +70,14 @@ def signature(calls: Calls, about: Description) -> Any:
                 called = None if inner.instance is None else use(inner.instance)
                 yield inner.definition, called, tuple(map(use, inner.foreign)), len(values)
             else:
-                eq = calls.equations[item]
+                eq = measured(calls.equations[item], sizes.get(item, {}))
                 values = list(eq.outputs)
-                yield eq.op.name, tuple(map(use, eq.inputs)), calls.attributes(item), len(values)
+                yield (
+                    eq.op.name,
+                    tuple(map(use, eq.inputs)),
+                    resolved(eq.attrs, size) if item in sizes else calls.attributes(item),
+                    len(values),
+                )
             for var in values:
                 number[var] = count
                 count += 1

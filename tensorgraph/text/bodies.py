@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tensorgraph.engine.tree import Treedef
+from tensorgraph.graph.extents import extents_in
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.statements import (
     NOTHING,
@@ -115,6 +116,8 @@ class Body(Naming):
         self.defaults: dict[Any, str] = {}  # names by what an equation does
         self.made_at: dict[Any, int] = {}  # of what waits
         self.turns: dict[Repetition, str] = {}  # the counters of loops
+        self.extents: dict[tuple[Var, int], str] = {}  # names of sizes of arguments
+        self.sizes: list[str] = []  # the lines that read these
         self.entered = False  # whether a cell was written
         self.written: dict[Any, str] = {}  # cells that are read at entry after they were written
         self.late: Mapping[Any, set[Any]] = {}  # who reads cells after other calls have written them: which
@@ -139,11 +142,22 @@ class Body(Naming):
         self.lines += [pad + text for text in others]
         self.line(last, values)
 
+    def measure_arguments(self, eq: Equation) -> None:
+        """Give the sizes of arguments that an equation reads names; they are read before all else."""
+        for size in extents_in(eq):
+            key = size.var, size.axis
+            if key not in self.extents:
+                self.extents[key] = self.head.fresh("n")
+                self.sizes.append(f"{INDENT}{self.extents[key]} = {self.head.names[size.var]}.shape[{size.axis}]")
+            size.name = self.extents[key]
+
     def lines_of(self) -> list[str]:
         """All lines, the return too."""
         for statement in self.definition.statements():
             if isinstance(statement, Repetition):
                 expect(self, statement)
+            elif isinstance(statement, Operation):
+                self.measure_arguments(statement.eq)
         self.body(self.definition.body, 0)
         result = self.definition.result
         if result is not NOTHING:
@@ -158,7 +172,7 @@ class Body(Naming):
             self.line(f"return {said}")
         elif not self.lines:
             self.line("return None")
-        return self.lines
+        return [*self.sizes, *self.lines]
 
     def result(self, result: Any) -> str:
         if self.out_tree is not None:

@@ -27,6 +27,7 @@ __all__ = ["Given", "Head", "Sizes", "initialiser_text", "kind_word"]
 
 INITIALISER = re.compile(r"[A-Za-z]\w*\([\w=., '\"+-]*\)")
 NUMBERED = re.compile(r"(?:(.*)\.)?(\d+)")
+ROLES = {2: ("N", "D"), 3: ("N", "T", "D"), 4: ("N", "C", "H", "W")}  # of the axes of arguments, by their number
 OPEN = ("D", "I", "O", "H", "W", "C", "K", "M", "N", "T", "L", "P", "Q", "R", "S", "U", "V", "X", "Y", "Z")
 
 
@@ -61,13 +62,15 @@ class Sizes:
         self.starts: dict[Instance, str] = {}  # what stands behind them, in round ones
         self.said: dict[Definition, str] = {}  # of what reads as a function of another name, that name
 
-    def name(self, definition: Definition, row: tuple[int, ...], taken: set[str], count: int) -> str:
-        """How a size is written that has these values in the calls of a definition."""
+    def name(
+        self, definition: Definition, row: tuple[int, ...], taken: set[str], count: int, role: tuple[str, ...] = ()
+    ) -> str:
+        """How a size is written that has these values in the calls of a definition; by its role, if that is free."""
         if len(set(row)) == 1:
             return str(row[0])
         known = self.known.setdefault(definition, {})
         if row not in known:
-            first = ("I", "O") if count == 2 else ()
+            first = ("I", "O") if count == 2 else role
             wanted = itertools.chain(first, OPEN, (f"N{i}" for i in itertools.count()))
             known[row] = next(n for n in wanted if n not in taken and n not in known.values())
         return known[row]
@@ -201,16 +204,19 @@ class Head:
         avals = [v.aval for v in values]
         if len({(aval.dtype, aval.ndim) for aval in avals}) != 1:
             return ""
-        return self._aval(avals, 0)
+        return self._aval(avals, 0, ROLES.get(avals[0].ndim, ()))
 
-    def _aval(self, avals: list[Aval], count: int) -> str:
+    def _aval(self, avals: list[Aval], count: int, roles: tuple[str, ...] = ()) -> str:
         name = short_dtype(avals[0].dtype)
         name = "bool_" if name == "bool" else name
-        sizes = [self.size(tuple(aval.shape[axis] for aval in avals), count) for axis in range(avals[0].ndim)]
+        sizes = [
+            self.size(tuple(aval.shape[axis] for aval in avals), count, roles[axis : axis + 1])
+            for axis in range(avals[0].ndim)
+        ]
         return f"{name}[{', '.join(sizes)}]" if sizes else name
 
-    def size(self, row: tuple[int, ...], count: int) -> str:
-        return self.sizes.name(self.definition, row, {*self.taken, *self.closed}, count)
+    def size(self, row: tuple[int, ...], count: int, role: tuple[str, ...] = ()) -> str:
+        return self.sizes.name(self.definition, row, {*self.taken, *self.closed}, count, role)
 
     # ---- members
 
