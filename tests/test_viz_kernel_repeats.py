@@ -65,7 +65,9 @@ def test_blocks_and_steps_are_templates_with_their_counts() -> None:
     assert [group.rows[0].text for group in drawing.groups][0] == "blocks.0 ... blocks.11 x12"
     assert drawing.title == "Residual: 88 ops run as 62 steps, drawn as 7 boxes"
     assert any(edge.role == "carried" and edge.rows[0].text == "x12" for edge in drawing.edges)
-    assert [group.count for group in draw(PROGRAMS["lstm forward"](), level="compiled").groups] == [20]
+    recurrent = draw(PROGRAMS["lstm forward"](), level="compiled")
+    assert [group.count for group in recurrent.groups] == [20]
+    assert "<- xs, then k03" in recurrent.text()  # from outside, and from the repeat before
 
 
 def test_updates_of_an_optimiser_are_one_box() -> None:

@@ -123,6 +123,7 @@ def test_every_layer_has_its_gradient_beside_it_and_its_update_beside_that():
     assert updates["1~update"] == ["writes gamma, beta + 6 buffers"]
     assert updates["optimizer"] == ["writes steps"]
     assert at(drawing, "1~update").title == "adam_update x2" and at(drawing, "1~update").twin == at(drawing, "1").id
+    assert re.search(r"^1~update +<- 1~grad +adam_update x2; ", drawing.text(), re.M)
     assert texts(at(drawing, "1"), "write") == ["writes 4 buffers"]  # running averages
 
 

@@ -22,9 +22,9 @@ def to_text(drawing: Drawing) -> str:
     coming: dict[str, list[str]] = defaultdict(list)
     for edge in drawing.edges:
         name = f"-{names[edge.tail]}" if edge.status == "removed" else names[edge.tail]
-        if edge.role == "carried" and edge.head in entries:
+        if edge.role == "carried" and edge.tail not in entries:
             name = f"then {name}"
-        elif edge.role == "carried" and edge.tail in entries:
+        elif edge.role == "carried":
             name = f"before {name}"
         coming[edge.head].append(name)
     lines = []
@@ -99,7 +99,7 @@ def _rest(node: Node) -> str:
 def _rows(node: Node) -> list[str]:
     said = [_row(row) for row in node.rows[1:] if row.style not in OMITTED]
     title = node.title
-    if node.role in ("module", "ops", "kernel") and title != node.path and not node.path.endswith(title):
+    if node.role in ("module", "ops", "kernel", "update") and title != node.path and not node.path.endswith(title):
         said.insert(0, title)
     if node.role == "op" and title != node.path.rpartition("/")[2].partition("#")[0]:
         said.insert(0, title)
