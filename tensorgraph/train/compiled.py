@@ -28,12 +28,17 @@ from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train.evaluate import targets_for
 from tensorgraph.train.forward import Forward
 
-__all__ = ["CompiledSteps", "Result", "scale_grads"]
+__all__ = ["CompiledSteps", "Result", "is_late", "scale_grads"]
 
 LOGGER = logging.getLogger("tensorgraph.compile")
 FIRST = 64  # the step from which it is done: a shorter run would wait longer than it gains
 AGAIN = 32  # how often a size has come when it is compiled: for the last batch of each of a few epochs nobody waits
 MOST = 16  # sizes of batches that are compiled; batches of ever other sizes are computed as they come
+
+
+def is_late(step: int) -> bool:
+    """Whether at a step what is worth it is compiled."""
+    return step >= FIRST
 
 
 class Result(NamedTuple):
@@ -100,10 +105,6 @@ class CompiledSteps:
 
         self.gradients, self.update = compile(gradients), compile(update)
 
-    def have_begun(self, step: int) -> bool:
-        """Whether what is worth it is compiled at a step."""
-        return step >= FIRST
-
     def is_due(self, step: int, size: int) -> bool:
         """Whether a batch of so many samples is computed so; to be asked once a batch.
 
@@ -118,7 +119,7 @@ class CompiledSteps:
                 return False
             del self.times[size]
             self.sizes.append(size)
-        return self.have_begun(step) and not self.hooks
+        return is_late(step) and not self.hooks
 
     def __call__(
         self, rows: Array, labels: Array, factors: tuple[float | None, float | None], last: bool

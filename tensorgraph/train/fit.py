@@ -17,6 +17,7 @@ from tensorgraph.optim.optimizer import Optimizer, Rate
 from tensorgraph.train.callbacks import EarlyStop, Training, check_callbacks
 from tensorgraph.train.checks import check_fit, check_parts, weigh
 from tensorgraph.train.class_weights import Weights
+from tensorgraph.train.compiled import is_late
 from tensorgraph.train.forward import forward_of
 from tensorgraph.train.history import History
 from tensorgraph.train.loop import Augment, Loop
@@ -204,7 +205,9 @@ def fit(
     )
     seen = x if normalizer is None or not late else normalizer.transform(np.asarray(x[:1]))
     forward = forward_of(model) if compile and ranks is None else None
-    output = check_fit(model, _sizes(loader, epochs), seen, y, held, judged, found, dtype, forward)
+    steps = epochs * -(-len(loader) // accumulate)
+    watched = forward if is_late(steps) else None  # to watch a trace takes as long as many steps of a short run
+    output = check_fit(model, _sizes(loader, epochs), seen, y, held, judged, found, dtype, watched)
     if class_weights is not None:
         weigh(judged, class_weights, y if stream is None else None, output, names)
 

@@ -23,7 +23,7 @@ from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.interrupts import Interrupt, interruptible
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.train.callbacks import EarlyStop, Training, notify
-from tensorgraph.train.compiled import CompiledSteps, Result, scale_grads
+from tensorgraph.train.compiled import CompiledSteps, Result, is_late, scale_grads
 from tensorgraph.train.evaluate import AT_ONCE, measure, predicted, scalar, targets_for
 from tensorgraph.train.first_batch import warn_of_findings
 from tensorgraph.train.forward import Forward
@@ -304,9 +304,9 @@ class Loop:
 
     def _on_dev(self, held: Samples) -> dict[str, float]:
         """Loss and metrics on the dev set."""
-        model, forward, steps = self.training.model, self.forward, self.steps
-        late = steps is not None and steps.have_begun(self.training.step)
-        due = late and forward is not None and forward.is_due(self.done * -(-len(held[0]) // AT_ONCE))
+        model, forward = self.training.model, self.forward
+        batches = self.done * -(-len(held[0]) // AT_ONCE)
+        due = forward is not None and is_late(self.training.step) and forward.is_due(batches)
         return measure(predicted(model, held[0], forward, forward if due else None), held[1], self.loss, self.metrics)
 
     def _why(self, number: float, rows: Array) -> str:
