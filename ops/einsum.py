@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.functions import function
+from tensorgraph.engine.open_sizes import at_sizes
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import reduction, shape
 from tensorgraph.ops.contract import contract_axes, reindex
 from tensorgraph.ops.contraction import matmul
 from tensorgraph.ops.moving import of
-from tensorgraph.ops.paths import path_of, require_path
+from tensorgraph.ops.paths import path_of, planned, require_path
 from tensorgraph.ops.subscripts import Shapes, listed, said, sizes_of, spelled
 
 __all__: list[str] = []
@@ -90,11 +91,11 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
         raise ValueError(f"einsum({subscripts!r}) was given no operand")
     shapes = tuple([x.shape for x in tensors])
     if len(tensors) == 1:
-        return _of_one(tensors[0], *_one(subscripts, shapes))
+        return _of_one(tensors[0], *planned(_one, subscripts, shapes))
     if len(tensors) == 2:
         return _of_two(tensors[0], tensors[1], subscripts)
     how = optimize if isinstance(optimize, (bool, str)) else _frozen(optimize)
-    steps, last = _several(subscripts, shapes, how)
+    steps, last = planned(_several, subscripts, shapes, how)
     for places, text in steps:
         chosen = [tensors[i] for i in places]
         tensors = [x for i, x in enumerate(tensors) if i not in places]
@@ -103,7 +104,7 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
 
 
 def _of_two(a: Any, b: Any, subscripts: str) -> Tensor:
-    text = _pair(subscripts, (a.shape, b.shape))
+    text = planned(_pair, subscripts, (a.shape, b.shape))
     return matmul.public(a, b) if text is None else contract_axes.public(a, b, subscripts=text)  # type: ignore[no-any-return]
 
 
@@ -115,7 +116,7 @@ def _frozen(path: Sequence[Any]) -> Any:
 
 @lru_cache(maxsize=1024)
 def _one(subscripts: str, shapes: Shapes) -> tuple[str, Any]:
-    (term,), output = spelled(subscripts, shapes)
+    (term,), output = spelled(subscripts, at_sizes(shapes))
     return _plan_of_one(term, output)
 
 
@@ -144,7 +145,7 @@ def _of_one(x: Any, how: str, plan: Any) -> Tensor:
 @lru_cache(maxsize=4096)
 def _pair(subscripts: str, shapes: Shapes) -> str | None:
     """The subscripts of two operands for `contract_axes`; None where `matmul` is the same."""
-    (a, b), output = spelled(subscripts, shapes)
+    (a, b), output = spelled(subscripts, at_sizes(shapes))
     n = len(output)
     if len(a) == len(b) == n >= 2 and shapes[0][:-2] == shapes[1][:-2] and shapes[0][-1] == shapes[1][-2]:
         stack = output[:-2]
@@ -158,8 +159,8 @@ def _several(
     subscripts: str, shapes: Shapes, optimize: Any
 ) -> tuple[list[tuple[tuple[int, int], str]], tuple[str, Any]]:
     """The products of two by which several operands are multiplied, and what is left to do with the last one."""
-    operands, output = spelled(subscripts, shapes)
-    sizes = sizes_of(operands, shapes, said(subscripts, shapes))
+    operands, output = spelled(subscripts, at_sizes(shapes))
+    sizes = sizes_of(operands, shapes, said(subscripts, at_sizes(shapes)))
     n = len(operands)
     if isinstance(optimize, tuple) and len(optimize) == 2 and optimize[0] in ("greedy", "optimal"):
         optimize = optimize[0]  # with a limit of memory beside it, which no product of two exceeds
@@ -169,7 +170,7 @@ def _several(
         path: Sequence[tuple[int, int]] = _by_twos(require_path(optimize, n))
     else:
         how = {True: "auto", False: "given"}.get(optimize, optimize)
-        path = path_of(operands, output, tuple(sizes.items()), how)
+        path = planned(path_of, operands, output, tuple(sizes.items()), how)
     left, steps = list(operands), []
     for i, j in path:
         a, b = left[i], left[j]

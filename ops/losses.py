@@ -12,13 +12,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tensorgraph.arguments import NonNegative, Positive
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.numbers import is_number
 from tensorgraph.engine.op import float_dtype, structural
-from tensorgraph.engine.open_sizes import count_of
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import absolute, clip, square
@@ -106,7 +105,7 @@ def require_shape(name: str, given: Tensor, shape: tuple[int, ...], what: str, f
 def require_fit(name: str, given: Tensor, shape: tuple[int, ...], what: str) -> None:
     """Refuse what does not broadcast to a shape."""
     try:
-        fits = np.broadcast_shapes(given.shape, shape) == shape
+        fits = broadcast_shapes(given.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:
@@ -144,7 +143,7 @@ def reduced(name: str, losses: Tensor, mask: Any, reduction: str, divisor: Any =
     total: Tensor = sum.public(losses)
     if reduction == "sum":
         return total
-    size = count_of(losses.shape, 1)
+    size = losses.size
     if size == 0:
         warn_user(f"{name}: the mean of no numbers is taken for 0")
         return total

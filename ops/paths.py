@@ -7,11 +7,21 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Path", "chain_of", "path_of", "require_path"]
+from tensorgraph.engine.modes import current
+from tensorgraph.engine.open_sizes import has_open
+
+__all__ = ["Path", "chain_of", "path_of", "planned", "require_path"]
 
 Path = tuple[tuple[int, int], ...]
 
 EXHAUSTIVE = 8  # operands, up to which every order is tried
+
+
+def planned(plan: Any, *args: Any) -> Any:
+    """What a function says that remembers what it said; where sizes are open it is asked anew."""
+    if current().trace is None or not has_open(args):
+        return plan(*args)
+    return plan.__wrapped__(*args)
 
 
 def _kept(left: frozenset[str], rest: Sequence[frozenset[str]], output: frozenset[str]) -> frozenset[str]:

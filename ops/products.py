@@ -15,7 +15,7 @@ from tensorgraph.ops import arithmetic, shape
 from tensorgraph.ops.contract import contract_axes
 from tensorgraph.ops.contraction import matmul
 from tensorgraph.ops.moving import moveaxis, of, ravel, swapaxes, together
-from tensorgraph.ops.paths import chain_of
+from tensorgraph.ops.paths import chain_of, planned
 from tensorgraph.ops.subscripts import LETTERS
 
 __all__: list[str] = []
@@ -330,7 +330,7 @@ def multi_dot(arrays: Sequence[TensorLike]) -> Tensor:
         )
     rows = 1 if parts[0].ndim == 1 else parts[0].shape[0]
     columns = 1 if parts[-1].ndim == 1 else parts[-1].shape[1]
-    cut = chain_of((rows, *[x.shape[0] for x in parts[1:]], columns))
+    cut = planned(chain_of, (rows, *[x.shape[0] for x in parts[1:]], columns))
 
     def product(i: int, j: int) -> Tensor:
         if i == j:

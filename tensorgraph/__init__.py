@@ -180,8 +180,25 @@ class _Waiting(_ModuleType):
                     except BaseException:
                         own["__opened__"] = False
                         raise
-                    self.__class__ = _ModuleType  # type: ignore[assignment]
+                    self.__class__ = _Room  # type: ignore[assignment]
+                    for path, module in [*_modules.items()]:
+                        self.offer(path, module)
         return get(self, name)
+
+
+class _Room(_ModuleType):
+    """A package whose function has its modules too: ``import tensorgraph.graph.trace as t`` looks for them there."""
+
+    def __setattr__(self, name: str, value: _Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, _ModuleType):
+            self.offer(f"{self.__name__}.{name}", value)
+
+    def offer(self, path: str, module: _Any) -> None:
+        """Give the function a module of this package."""
+        package, _, name = path.rpartition(".")
+        if package == self.__name__:
+            setattr(self.__dict__[package.rpartition(".")[2]], name, module)
 
 
 _opening = _RLock()

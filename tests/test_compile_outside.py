@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import itertools
 import os
 import random
 import secrets
+import signal
 import sys
 import time
 import uuid
@@ -282,3 +284,76 @@ def test_a_generator_that_is_not_drawn_from_is_no_matter() -> None:
         assert compiled(X).tolist() == [2.0] * 3
         STATE.rng.random()
     assert compiled.stats.traces == 1
+
+
+SEEDLESS = {
+    "default_rng": lambda x: x + np.random.default_rng().normal(size=3),
+    "no seed after all": lambda x: x + (lambda seed: np.random.default_rng(seed))(None).normal(size=3),
+    "RandomState": lambda x: x + np.random.RandomState().normal(size=3),
+    "Generator": lambda x: x + np.random.Generator(np.random.PCG64()).normal(size=3),
+    "SeedSequence": lambda x: x + np.random.default_rng(np.random.SeedSequence()).normal(size=3),
+    "Random": lambda x: x + random.Random().random(),
+    "SystemRandom": lambda x: x + random.SystemRandom().random(),
+}
+
+
+@pytest.mark.parametrize("name", SEEDLESS)
+def test_a_generator_without_a_seed_is_refused(name: str) -> None:
+    with pytest.raises(tg.TraceError, match=r"random numbers without a seed \(.*test_compile_outside.py:\d+\)"):
+        tg.compile(SEEDLESS[name])(X)
+
+
+def test_a_generator_with_a_seed_gives_the_same_numbers_at_every_call_anyway() -> None:
+    for function in (
+        lambda x: x + np.random.default_rng(0).normal(size=3),
+        lambda x: x + np.random.RandomState(3).normal(size=3),
+        lambda x: x + random.Random(3).random(),
+    ):
+        np.testing.assert_array_equal(tg.compile(function)(X).numpy(), function(tg.tensor(X)).numpy())
+
+
+class Counting:
+    """Counts what the interpreter does between two steps of a function."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.names: dict[str, int] = {}
+
+    def note(self, *_: Any) -> None:
+        self.count += 1
+        self.names["last"] = self.count
+
+
+class Leaving:
+    """Counts where it is collected."""
+
+    def __init__(self, counting: Counting) -> None:
+        self.counting = counting
+
+    def __del__(self) -> None:
+        self.counting.note()
+
+
+def test_what_runs_between_two_steps_is_not_the_functions() -> None:
+    counting = Counting()
+
+    def left(x: Any) -> Any:
+        Leaving(counting)
+        return x * 3.0
+
+    def collected(x: Any) -> Any:
+        gc.collect()
+        return x * 2.0
+
+    def interrupted(x: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return x * 4.0
+
+    before = signal.signal(signal.SIGTERM, counting.note)
+    gc.callbacks.append(counting.note)
+    try:
+        found = [tg.compile(f)(X).numpy().sum() for f in (collected, left, interrupted)]
+    finally:
+        gc.callbacks.remove(counting.note)
+        signal.signal(signal.SIGTERM, before)
+    assert found == [6.0, 9.0, 12.0] and counting.count >= 4

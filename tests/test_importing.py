@@ -120,3 +120,13 @@ def test_what_is_read_without_the_parser_is_what_the_parser_reads(arguments: str
 def test_what_is_no_signature_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="signature"):
         tg.op(text, lambda *args, **attrs: args[0])
+
+
+@pytest.mark.parametrize("name", ["compile.resizing", "compile.compiled", "graph.trace", "graph.program"])
+def test_modules_of_a_room_that_is_also_a_function_can_be_named(name: str) -> None:
+    room = name.partition(".")[0]
+    for first in ("", f"tg.{room}; ", f"import tensorgraph.{name}; "):
+        code = (
+            f"import tensorgraph as tg; {first}import tensorgraph.{name} as m; print(m.__name__, callable(tg.{room}))"
+        )
+        assert run(code) == f"tensorgraph.{name} True"

@@ -65,8 +65,11 @@ def test_recurrences(how):
 @pytest.mark.parametrize("name", ["cumulative_sum", "cummax"])
 def test_long_lines_and_blocks(name, dtype, how):
     x = np.random.default_rng(2).normal(size=(300, 400)).astype(dtype)
-    for array, axis in ((x, 0), (x, 1), (x.reshape(-1), 0), (x.reshape(30, 50, 80), 1)):
+    for array, axis in ((x, 0), (x, 1), (x.reshape(-1), 0), (x.reshape(4, -1), 1), (x.reshape(30, 50, 80), 1)):
         attrs = attributes(name, axis, False)
+        if name == "cumulative_sum" and dtype == "float32" and array.ndim == 1:  # NumPy is faster
+            assert not Run(CATALOGUE[name].native_rule(), (array,), [(array.shape, dtype)], attrs).took
+            continue
         got, eager = run(name, (array,), attrs, how)
         scale = np.cumsum(np.abs(array), axis) if name == "cumulative_sum" else 0
         # NumPy's own sums of float64, which are the eager ones without the compiler, lose more than the kernel

@@ -269,3 +269,11 @@ def test_views_alone_are_no_op() -> None:
         assert names(found) == ["my_rms"] and found.equations[0].attrs["eps"] == 1e-5 and call is not None
     finally:
         tg.remove_op("my_rms")
+
+
+def test_a_factor_of_a_loss_is_no_weight_of_classes() -> None:
+    for factor in (F[()], F[1]):
+        found = tg.trace(lambda z, y, s: tg.softmax_cross_entropy(z, y) * s, F[12, 5], Y[12], factor).recognise()
+        assert names(found) == [ENTROPY, "multiply"]
+    found = tg.trace(lambda z, y, w: tg.softmax_cross_entropy(z, y, w), F[12, 5], Y[12], F[5]).recognise()
+    assert names(found) == [ENTROPY]

@@ -92,48 +92,86 @@ def padded(x):
     return tg.pad(x, ((0, -x.shape[0] % 8), (0, 0)))
 
 
+COMPUTES = {  # with the size, and how many of four other sizes are not traced
+    "branch": (lambda x: x * 2.0 if x.shape[0] > 30 else x * 3.0, 3),
+    "number": (lambda x: x * x.shape[0], 4),
+    "count": (lambda x: x.sum() / x.size, 4),
+    "bytes": (lambda x: x.sum() / x.nbytes, 4),
+    "unpacked": (lambda x: (lambda n, m: x * n)(*x.shape), 4),
+    "assigned": (lambda x: [x * n for n, _ in [x.shape]][0], 4),
+    "half": (lambda x: x[: x.shape[0] // 2], 4),
+    "last": (lambda x: x[x.shape[0] - 1] + x[-x.shape[0]], 4),
+    "padded": (padded, 4),
+    "batch first": (lambda x: x.reshape(x.shape[0], 3, -1).swapaxes(1, 2).reshape(x.shape[0] * 4, 3), 4),
+    "ratio": (lambda x: x * (1.0 / x.shape[0] + x.shape[0] ** 0.5), 4),
+    "created": (lambda x: x + tg.arange(x.shape[0])[:, None] * tg.ones((x.shape[0], 1)), 4),
+    "tuple": (lambda x: x * tuple(x.shape)[0], 4),
+    "equal": (lambda x: x * (1.0 + (x.shape == (37, 12))), 3),
+    "order": (lambda x: x * (1.0 + (x.shape > (30, 12))), 3),
+    "member": (lambda x: x * (1.0 + (37 in x.shape)), 3),
+    "smallest": (lambda x: x[: min(x.shape[0], 35)], 3),
+    "getter": (lambda x: x * operator.itemgetter(0)(x.shape), 4),
+    "chained": (lambda x: x * next(itertools.chain(x.shape)), 4),
+    "type": (lambda x: x * float(x.aval == tg.f32[37, 12]), 3),
+    "size of the type": (lambda x: x * x.aval.size, 4),
+    "of a result": (lambda x: (x @ x.T) * (x @ x.T).shape[1], 4),
+    "front": (lambda x: x * x.shape[:1][0], 4),
+    "joined": (lambda x: x * (x.shape[1:] + x.shape[:1])[-1], 4),
+    "gradient": (lambda x: tg.grad(lambda v: (v * v.shape[0]).sum())(x), 4),
+    "cut": (lambda x: x[:25].sum(axis=0) / x[:25].shape[0], 3),  # which has fewer rows at one size alone
+    "fused": (lambda x: (x - x.sum(axis=0) / x.shape[0]) * (x**2).sum() / (x.shape[0] * 12), 4),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTES)
+def test_what_is_computed_with_the_size_is_computed_anew(name):
+    function, resized = COMPUTES[name]
+    compiled = tg.compile(function)
+    for n in (31, 37, 41, 23, 64):
+        x = sample(n, 12)
+        np.testing.assert_allclose(compiled(x).numpy(), function(tg.tensor(x)).numpy(), rtol=1e-4, atol=1e-5)
+        fresh = tg.compile(function)
+        fresh(x)
+        assert compiled._latest().traced.graph == fresh._latest().traced.graph and compiled.graph == fresh.graph
+    assert compiled.stats.resized == resized
+
+
 LOOKS = {
-    "branch": lambda x: x * 2.0 if x.shape[0] > 30 else x * 3.0,
-    "number": lambda x: x * x.shape[0],
     "root": lambda x: x / math.sqrt(x.shape[0]),
     "length": lambda x: x * len(x),
-    "count": lambda x: x.sum() / x.size,
-    "bytes": lambda x: x.sum() / x.nbytes,
     "loop": lambda x: sum(x[i] for i in range(x.shape[0])),
     "rows": lambda x: tg.stack([row * 2.0 for row in x]),
-    "unpacked": lambda x: (lambda n, m: x * n)(*x.shape),
-    "assigned": lambda x: [x * n for n, _ in [x.shape]][0],
     "array": lambda x: x + np.arange(x.shape[0], dtype="float32")[:, None],
+    "scalar": lambda x: x * np.float32(x.shape[0]),
+    "product": lambda x: x + np.ones(12, "float32") * x.shape[0],
     "shape": lambda x: x + np.full(x.shape, 2.0, "float32"),
-    "half": lambda x: x[: x.shape[0] // 2],
-    "padded": padded,
+    "list": lambda x: x + np.array([x.shape[0], 1.0] * 6, "float32"),
     "dict": lambda x: x * {23: 5.0}.get(x.shape[0], 7.0),
     "set": lambda x: x * (x.shape in {(23, 12)}),
-    "tuple": lambda x: x * tuple(x.shape)[0],
-    "equal": lambda x: x * (1.0 + (x.shape == (37, 12))),
-    "order": lambda x: x * (1.0 + (x.shape > (30, 12))),
-    "member": lambda x: x * (1.0 + (37 in x.shape)),
-    "getter": lambda x: x * operator.itemgetter(0)(x.shape),
-    "chained": lambda x: x * next(itertools.chain(x.shape)),
     "text": lambda x: x * float(len(f"{x.shape}{x.shape!s}{x.shape!r}")) * float(repr(x.aval)[4:6]),
-    "type": lambda x: x * float(x.aval == tg.f32[37, 12]),
-    "size of the type": lambda x: x * x.aval.size,
-    "of a result": lambda x: (x @ x.T) * (x @ x.T).shape[1],
-    "front": lambda x: x * x.shape[:1][0],
-    "joined": lambda x: x * (x.shape[1:] + x.shape[:1])[-1],
+    "percent": lambda x: x * float(operator.mod("%d", x.shape[:1])),
     "mapped": tg.vmap(lambda row: row / row.sum()),
-    "gradient": lambda x: tg.grad(lambda v: (v * v.shape[0]).sum())(x),
+    "scan": lambda x: tg.scan(lambda c, r: (c + r * x.shape[0], r), x[0], x.T.reshape(-1, 12))[0],
+    "bits": lambda x: x * x.shape[0].bit_length(),
+    "result": lambda x: (x * 2.0, x.shape[0])[0] + (lambda y, n: y * int(n))(x, x.shape[0]),
 }
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_who_looks_at_the_size_is_traced_again(name):
+def test_who_needs_the_number_is_traced_again(name):
     function = LOOKS[name]
     compiled = tg.compile(function)
-    for n in (23, 37, 41, 30):
+    for n in (24, 36, 42, 30):
         x = sample(n, 12)
         np.testing.assert_allclose(compiled(x).numpy(), function(tg.tensor(x)).numpy(), rtol=1e-4, atol=1e-6)
     assert compiled.stats.resized == 0
+
+
+def test_a_size_that_is_given_back_is_that_of_the_call():
+    compiled = tg.compile(lambda x: {"half": x.shape[0] // 2, "sum": x.sum(), "shape": x.shape})
+    for n in (23, 37):
+        result = compiled(sample(n, 12))
+        assert (result["half"], result["shape"]) == (n // 2, (n, 12))
 
 
 CHANCES = {

@@ -127,8 +127,9 @@ def test_what_a_step_takes_over_is_watched(traces):
 # one row --------------------------------------------------------------------------------------------------------------
 
 ONES = {
-    "is a mean over them": (lambda x: x * tg.mse(x, x * 0.5), 2),
-    "squeezes": (lambda x: x.squeeze().reshape(-1, 4), 1),
+    "is a mean over them": (lambda x: x * tg.mse(x, x * 0.5), 1),
+    "squeezes": (lambda x: x.squeeze().reshape(-1, 4), 2),  # and could ask how many axes there are
+    "asks": (lambda x: x * 2.0 if x.shape[0] == 1 else x + 1.0, 2),
     "broadcasts": (lambda x: x * x.mean(axis=1, keepdims=True), 1),
     "spreads": (lambda x: x - x.mean(axis=0), 1),
     "flattens": (lambda x: x.reshape(-1, 2, 2).sum(axis=1), 1),

@@ -45,6 +45,8 @@ STARTS = {SUM: 0.0, PRODUCT: 1.0}
 VECTORS = 4  # of lines that are walked side by side
 FEWEST = 16  # lines side by side from which they are walked as they lie
 
+FEW, LONG = 4, 4096  # lines, of so many numbers in all, whose float32 are left to the forward to add
+
 # numbers from which a record has several blocks, and how many of them a block has at least
 SEVERAL, BLOCK = 60_000, 20_000
 
@@ -232,6 +234,9 @@ def _scan(call: Call, kind: int) -> bool:
     if out is None or out.dtype != x.dtype:
         return out is None
     axis = call.attrs["axis"]
+    steps = x.size if axis is None else x.shape[canonical_axis(axis, x.ndim)]
+    if kind == SUM and x.dtype == np.float32 and LONG <= x.size < FEW * steps:
+        return False  # a line a lane leaves most lanes idle, and NumPy adds one number after the other as fast
     if axis is None:
         x = x if x.is_contiguous else copy_of(call, x)
         x, k = x.over((x.size,), (x.dtype.itemsize,)), 0

@@ -216,7 +216,8 @@ def _integers(limits: Range) -> Kind:
         if isinstance(value, bool | np.bool):
             kind.refuse(value)
         try:
-            number = operator.index(value)
+            stand_in = isinstance(value, int) and not issubclass(type(value), int)  # for an integer, as an open size is
+            number = value if stand_in else operator.index(value)
         except TypeError:
             whole = isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value)
             kind.refuse(value, f"write {int(value)}" if whole else "")

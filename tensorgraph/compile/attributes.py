@@ -1,10 +1,11 @@
-"""Attributes as a watcher reads them: without running anyone's code, each with what must be guarded of it."""
+"""Attributes and variables as a watcher reads them: without running anyone's code, with what must be guarded of it."""
 
 from __future__ import annotations
 
 import sys
 import sysconfig
-from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from collections.abc import Iterator
+from types import BuiltinFunctionType, CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,7 +15,7 @@ from tensorgraph.compile.guards import AbsentGuard, AttributeGuard, Guard, ItemG
 from tensorgraph.compile.structure import is_marked, is_plain
 from tensorgraph.engine.tensor import Tensor
 
-__all__ = ["FUNCTIONS", "MISSING", "is_library", "read_attribute"]
+__all__ = ["FUNCTIONS", "MISSING", "holds", "is_library", "read_attribute", "values_of", "written"]
 
 STDLIB = sysconfig.get_paths()["stdlib"]
 OTHERS = ("tensorgraph", "numpy", "builtins", "numba", "llvmlite")
@@ -76,3 +77,32 @@ def _of_class(kind: type, name: str, path: str) -> tuple[Any, list[Guard]]:
             library = is_library(base.__module__, getattr(sys.modules.get(base.__module__), "__file__", None))
             return value, [] if library else [ItemGuard(path, PROXIES.setdefault(base, vars(base)), name, value)]
     return MISSING, []
+
+
+def written(holder: Any, name: Any) -> Any:
+    """What is there now of an attribute, a global name or a variable of a function around."""
+    if isinstance(holder, CellType):
+        return _content(holder)
+    return holder.get(name) if isinstance(holder, dict) else getattr(holder, "__dict__", {}).get(name)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is not filled yet
+        return None
+
+
+def holds(cell: Any, value: Any) -> bool:
+    """Whether a variable of a function around is a value."""
+    try:
+        return cell.cell_contents is value
+    except ValueError:  # it is not filled yet
+        return value is None
+
+
+def values_of(container: Any) -> Iterator[Any]:
+    """What is in a container."""
+    if isinstance(container, np.ndarray):
+        return iter(container.flat)
+    return iter(container.values() if isinstance(container, dict) else container)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import os
+import random
+import signal
 from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -12,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.keywords import inner
 
-__all__ = ["ENVIRONS", "clock_lines", "is_clock", "is_passing", "reader_of", "runs_clock"]
+__all__ = [
+    "ENTROPY", "ENVIRONS", "aside", "clock_lines", "is_clock", "is_passing", "reader_of", "runs_clock", "seeder_of",
+]  # fmt: skip
 
 # functions, by the module or class that has them
 CLOCKS = frozenset(
@@ -34,7 +40,14 @@ ENVIRONS = {
     getattr(type(os.environ), name).__code__: name
     for name in ("__getitem__", "__iter__", "__len__", "copy", "__repr__")
 }
-AROUND = frozenset({"os", "collections.abc", "_collections_abc"})  # between a user's line and these
+AROUND = frozenset(
+    {"os", "collections.abc", "_collections_abc", "random", "secrets"}
+)  # between a user's line and these
+# where the system is asked for random bits: NumPy's generators do so by `secrets` where they are given no seed
+ENTROPY = frozenset(
+    [getattr(random.SystemRandom, name).__code__ for name in ("getrandbits", "random", "randbytes")]
+    + [random.Random.seed.__code__]
+)
 
 
 def reader_of(frame: FrameType) -> FrameType | None:
@@ -43,6 +56,25 @@ def reader_of(frame: FrameType) -> FrameType | None:
     while caller is not None and caller.f_globals.get("__name__") in AROUND:
         caller = caller.f_back
     return caller
+
+
+def seeder_of(frame: FrameType) -> FrameType | None:
+    """Who has random bits of the system, a seed perhaps, of a frame that gets them; None of a seed that is given."""
+    if frame.f_code is random.Random.seed.__code__ and frame.f_locals.get("a") is not None:
+        return None
+    caller = reader_of(frame)
+    if caller is not None and "RandomState" in caller.f_code.co_names:  # which asks in any case
+        now = (i for i in dis.get_instructions(caller.f_code) if i.offset == caller.f_lasti)
+        if any(i.opname.startswith("CALL") and i.arg for i in now):
+            return None
+    return caller
+
+
+def aside() -> set[CodeType]:
+    """The code of what the interpreter runs between two steps: handlers of signals, and of collections."""
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = (getattr(inner(handler), "__code__", None) for handler in (*gc.callbacks, *handlers))
+    return {code for code in codes if code is not None}
 
 
 def is_passing(value: Any) -> bool:

@@ -1,13 +1,14 @@
 """A traced function at another size of its batch: the same equations, typed by the shape rules again.
 
-That is right where nobody looked at the size while the function was traced (`graph/size_reads.py`), and where no number
-of the program is that size by chance, which recognition may have taken for it.
+That is right where nobody needed the size while the function was traced and all comparisons of sizes come out the same
+(`graph/size_reads.py`). Fused ops are not looked for again, but where a number of the program is that size by chance,
+which recognition may have taken for it, or an open size became a part of one.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import isclose, prod
@@ -16,12 +17,15 @@ from typing import Any
 from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.open_sizes import OpenSize, Sizes, at_sizes
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.equation import abstract
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write
 from tensorgraph.graph.size_reads import SizeReads, plain
 
 __all__ = ["Resizing"]
+
+KEPT = 4
 
 
 class Resizing:
@@ -38,6 +42,7 @@ class Resizing:
 
     def __init__(self, traced: Traced, leaves: Leaves, recognised: Graph | None = None) -> None:
         self.traced, self.leaves = traced, leaves
+        self._known: dict[int, tuple[Graph, Sizes] | None] = {}  # what was asked for last
         if recognised is not None:
             self.recognised = recognised
 
@@ -53,20 +58,19 @@ class Resizing:
         return reads if reads is not None and reads.clean else None
 
     @functools.cached_property
-    def reads(self) -> SizeReads | None:
-        """As `opens`; None also where recognition may have taken a number for the size."""
+    def _again(self) -> bool:
+        """Whether fused ops are looked for at each size: one may hold a number that is the size."""
         reads, recognised = self.opens, self.recognised
-        if reads is None:
-            return None
+        assert reads is not None
         kept = {eq.outputs[0]: eq for eq in recognised.equations if eq.outputs}
         if any(out not in kept or kept[out].op is not op for out, (op, _) in reads.opened.items()):
-            return None  # a fused op has taken it over, with what it says of the size
+            return True  # a fused op has taken it over, with what it says of the size
         graph, fused = self.traced.graph, {id(eq) for eq in recognised.equations}
         known = {id(eq) for eq in graph.equations}
         # what recognition has read, and what it has made of it
         read = [eq for eq in graph.equations if id(eq) not in fused]
         made = [eq for eq in recognised.equations if id(eq) not in known]
-        return None if self._by_chance(reads, reads.size, [*read, *made], whole=True) else reads
+        return self._by_chance(reads, reads.size, [*read, *made], whole=True)
 
     def holds(self) -> bool:
         """Whether nothing has changed that the trace depends on."""
@@ -74,44 +78,66 @@ class Resizing:
 
     def at(self, tensors: Sequence[Any]) -> tuple[Traced, Graph] | None:
         """The trace and the recognised graph for a call that differs in sizes alone; None where it is to be traced."""
-        graph = self.traced.graph
+        graph, reads = self.traced.graph, self.opens
         size = self._size(tensors)
         if size is None:
             return self.traced, self.recognised
-        reads = self.reads
-        if reads is None or not reads.least <= size:
+        found = self._resized(size)
+        if found is None or reads is None:
             return None
+        made, sizes = found
         # recognition may find more at this size; of one row all that it may find is a mean over it
-        if size > 1 and self._by_chance(reads, size, graph.equations, whole=False):
-            return None
-        try:
-            made = _resized(graph, reads, size)
-            recognised = made if self.recognised is graph else _resized(self.recognised, reads, size)
-        except (TypeError, ValueError):  # the rules refuse the size: the function itself says so better
-            return None
+        if self._again or (size > 1 and self._by_chance(reads, size, graph.equations, whole=False)):
+            recognised = made.transform("recognise")
+        else:
+            recognised = made if self.recognised is graph else _resized(self.recognised, reads, size, sizes)[0]
         return replace(self.traced, graph=made, sizes=None), recognised
 
     def within(self, tensors: Sequence[Any], outer: SizeReads | None) -> Graph | None:
         """The graph for a call in another function that is traced, whose sizes `outer` leaves open."""
         # where the open size of both is the same one it stays open, and else it is of this size
-        size, reads, graph = self._size(tensors), self.opens, self.traced.graph
+        reads, graph = self.opens, self.traced.graph
+        size = self._size(tensors)
         if size is not None:
-            if reads is None or not reads.least <= size:
+            found = self._resized(size)
+            if found is None:
                 return None
-            try:
-                graph = _resized(graph, reads, size)
-            except (TypeError, ValueError):
-                return None
-        opened = [var for var, t in zip(graph.inputs, tensors, strict=True) if outer and outer.is_open(t._value)]
+            graph = found[0]
+        opened = [t._value for t in tensors if outer and isinstance(t, Tensor) and outer.is_open(t._value)]
         if outer is None or not opened:
             return graph
-        if reads is None or len(opened) != len(reads.inputs) or opened[0].aval.shape[0] != outer.size:
+        if reads is None or len(opened) != len(reads.inputs) or plain(opened[0].aval).shape[0] != outer.size:
             outer.note()
             return graph
-        if reads.least > 1:
-            outer.note(True)
+        batch = opened[0]
+        outer.hold(lambda sizes: self._resized(sizes(batch, 0)) is not None, True)
+
+        def open_again(number: OpenSize) -> OpenSize:
+            def at(sizes: Sizes) -> Any:
+                there = self._resized(sizes(batch, 0))
+                if there is None:
+                    raise ValueError("the part is another one at this size")
+                return number.at(there[1])
+
+            return OpenSize(at(_plain_size), at, outer)
+
         both = zip(self.traced.graph.equations, graph.equations, strict=True)
-        return graph.replace(equations=tuple(_opened(reads, outer, eq, made) for eq, made in both))
+        return graph.replace(equations=tuple(_opened(reads, open_again, eq, made) for eq, made in both))
+
+    def _resized(self, size: int) -> tuple[Graph, Sizes] | None:
+        """The graph at another size of the batch, and the sizes of its variables; None where it is another one."""
+        reads, graph = self.opens, self.traced.graph
+        if reads is None or size < 1:
+            return None
+        if size not in self._known:
+            try:
+                found: tuple[Graph, Sizes] | None = _resized(graph, reads, size)
+                self._known[size] = found if found is not None and reads.holds(found[1]) else None
+            except (TypeError, ValueError, ArithmeticError):  # the rules refuse the size: the function says so better
+                self._known[size] = None
+            while len(self._known) > KEPT:
+                del self._known[next(iter(self._known))]
+        return self._known[size]
 
     def _size(self, tensors: Sequence[Any]) -> int | None:
         """The size of a call's batch, where it is another one; 0 where it differs in more."""
@@ -149,17 +175,21 @@ class Resizing:
         return _counts(self.opens, self.traced.graph)
 
 
-def _opened(reads: SizeReads, outer: SizeReads, traced: Equation, made: Equation) -> Equation:
+def _plain_size(var: Var, axis: int) -> int:
+    return at_sizes(var.aval.shape[axis])  # type: ignore[no-any-return]
+
+
+def _opened(reads: SizeReads, again: Callable[[OpenSize], OpenSize], traced: Equation, made: Equation) -> Equation:
     """An equation of another size as it is made where that is left open: with open sizes in its attributes."""
-    inputs, attrs = reads.at(traced, outer.size, outer)
+    inputs, attrs = reads.at(traced, again)
     if attrs is traced.attrs:
         return made
     pairs = zip(inputs, made.inputs, strict=True)
     return replace(made, attrs=attrs, inputs=tuple(a if type(a) is Literal else b for a, b in pairs))
 
 
-def _resized(graph: Graph, reads: SizeReads, size: int) -> Graph:
-    """A graph at another size.
+def _resized(graph: Graph, reads: SizeReads, size: int, there: Sizes | None = None) -> tuple[Graph, Sizes]:
+    """A graph at another size, and the sizes of its variables; those of the traced one are `there`.
 
     Raises
     ------
@@ -168,11 +198,19 @@ def _resized(graph: Graph, reads: SizeReads, size: int) -> Graph:
     """
     made: dict[Var, Var] = {}
 
+    def size_of(var: Var, axis: int) -> int:
+        return made.get(var, var).aval.shape[axis]
+
+    first = there is None
+    sizes = there or size_of
+
     def atom(old: Any) -> Any:
         return tuple(map(atom, old)) if isinstance(old, tuple) else made.get(old, old) if type(old) is Var else old
 
     def typed(var: Var, aval: Aval) -> Var:
         if aval != var.aval:
+            if first and not reads.fits(var, aval):
+                raise ValueError("a size that did not seem to depend on the batch does")
             made[var] = Var(aval, var.name)
         return made.get(var, var)
 
@@ -180,7 +218,7 @@ def _resized(graph: Graph, reads: SizeReads, size: int) -> Graph:
         typed(var, Aval((size, *var.aval.shape[1:]), var.aval.dtype))
     equations = []
     for eq in graph.equations:
-        old, attrs = reads.at(eq, size)
+        old, attrs = reads.at(eq, lambda number: number.at(sizes))
         inputs = tuple(map(atom, old))
         if attrs is eq.attrs and inputs == eq.inputs:
             equations.append(eq)
@@ -199,10 +237,11 @@ def _resized(graph: Graph, reads: SizeReads, size: int) -> Graph:
         if type(write.value) is Var and write.value.aval.shape != write.cell.aval.shape:
             raise ValueError("a cell has one shape")
     stands = {made.get(var, var): cell for var, cell in graph.provenance.stands.items()}
-    return graph.replace(
+    resized = graph.replace(
         inputs=tuple(map(atom, graph.inputs)), equations=tuple(equations), writes=writes,
         outputs=tuple(map(atom, graph.outputs)), provenance=replace(graph.provenance, stands=stands),
     )  # fmt: skip
+    return resized, size_of
 
 
 # numbers that are the size by chance ----------------------------------------------------------------------------------

@@ -18,13 +18,12 @@ import gc
 import sys
 from array import array as Numbers
 from collections import deque
-from collections.abc import Iterator
-from types import CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.compile.attributes import FUNCTIONS, MISSING, is_library, read_attribute
+from tensorgraph.compile.attributes import FUNCTIONS, MISSING, holds, is_library, read_attribute, values_of, written
 from tensorgraph.compile.guards import (
     AbsentGuard,
     ArrayGuard,
@@ -37,7 +36,17 @@ from tensorgraph.compile.guards import (
     Guard,
     ItemGuard,
 )
-from tensorgraph.compile.outside import ENVIRONS, clock_lines, is_clock, is_passing, reader_of, runs_clock
+from tensorgraph.compile.outside import (
+    ENTROPY,
+    ENVIRONS,
+    aside,
+    clock_lines,
+    is_clock,
+    is_passing,
+    reader_of,
+    runs_clock,
+    seeder_of,
+)  # fmt: skip
 from tensorgraph.compile.reads import Chain, attribute_names, chains
 from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
 from tensorgraph.engine.aval import Aval
@@ -53,7 +62,7 @@ MOST = 4000  # guards of one trace
 CONTAINERS = (list, dict, set, deque)
 BYTES = (bytearray, Numbers)
 BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__"})  # what reads attributes that no chain names
-NOTHING, OURS, USERS, IMPORT, ENVIRON = 0, 1, 2, 3, 4  # of the calls of a function: what is to be seen of them
+NOTHING, OURS, USERS, IMPORT, ENVIRON, SEED = range(6)  # of the calls of a function: what is to be seen of them
 KEPT = PASSING | {"_hooks", "_place"}
 SWITCH = "training"  # of modules, as code names it
 Function = Any
@@ -78,6 +87,7 @@ class Watcher:
         self.is_watching = True
         self.modes = False  # whether code ran that asks if a module is in training or in evaluation mode
         self.importing = 0
+        self.aside = aside()
         self.kinds: dict[CodeType, int] = {}
         self.looked: set[tuple[int, int]] = set()
         self.kept: list[Any] = []  # what has its address in `looked`
@@ -150,6 +160,9 @@ class Watcher:
         if kind == ENVIRON:
             self.environ(frame)
             return None
+        if kind == SEED:
+            self.seed(seeder_of(frame))
+            return None
         if kind == IMPORT:
             self.importing += 1
         elif self.importing:
@@ -190,6 +203,14 @@ class Watcher:
             one = ENVIRONS[frame.f_code] == "__getitem__"
             self.add(EnvironGuard(frame.f_locals["self"], frame.f_locals["key"] if one else None))
 
+    def seed(self, caller: FrameType | None) -> None:
+        """A generator begins with random bits of the system, or something else has them."""
+        if caller is not None and not self.importing and self.kind(caller.f_code, caller.f_globals) == USERS:
+            self.refusals.append(
+                f"makes random numbers without a seed ({caller.f_code.co_filename}:{caller.f_lineno}), which a "
+                "compiled function would do once, and tensorgraph.random does anew at every call"
+            )
+
     def returned(self, frame: FrameType, event: str, _: Any) -> Any:
         """A function ends."""
         if event != "return":
@@ -204,8 +225,12 @@ class Watcher:
         """What is to be seen of the calls of a function."""
         if code.co_name == "_find_and_load" and code.co_filename[:7] == "<frozen":
             return IMPORT
+        if code in self.aside or code.co_name == "__del__":
+            return IMPORT  # what it does is not the function's
         if code in ENVIRONS:
             return ENVIRON
+        if code in ENTROPY:
+            return SEED
         if names.get("__package__") in INTERNAL:
             runs = code.co_name in ("forward", "step", "__call__") and code.co_varnames[:1] == ("self",)
             return OURS if runs else NOTHING
@@ -251,7 +276,7 @@ class Watcher:
                 known += [f for f in gc.get_referrers(code) if isinstance(f, FunctionType) and f not in known]
             for function in known:
                 cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
-                if function.__code__ is code and all(_holds(cell, here.get(name)) for name, cell in cells.items()):
+                if function.__code__ is code and all(holds(cell, here.get(name)) for name, cell in cells.items()):
                     return cells
         return {}
 
@@ -432,7 +457,7 @@ class Watcher:
         self.guards.setdefault((type(guard), id(guard.looked_at), guard.key), guard)
 
     def contents(self, container: Any, path: str) -> None:
-        if not any(map(is_traced, _values(container))):
+        if not any(map(is_traced, values_of(container))):
             self.add(ContentsGuard(path, container))
 
     def array(self, array: Any, path: str) -> None:
@@ -471,30 +496,3 @@ class Watcher:
 def is_traced(value: Any) -> bool:
     """Whether a value belongs to a trace."""
     return isinstance(value, Tensor) and type(value._value) is Var
-
-
-def written(holder: Any, name: Any) -> Any:
-    """What is there now of an attribute, a global name or a variable of a function around."""
-    if isinstance(holder, CellType):
-        return _content(holder)
-    return holder.get(name) if isinstance(holder, dict) else getattr(holder, "__dict__", {}).get(name)
-
-
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is not filled yet
-        return None
-
-
-def _holds(cell: Any, value: Any) -> bool:
-    try:
-        return cell.cell_contents is value
-    except ValueError:  # it is not filled yet
-        return value is None
-
-
-def _values(container: Any) -> Iterator[Any]:
-    if isinstance(container, np.ndarray):
-        return iter(container.flat)
-    return iter(container.values() if isinstance(container, dict) else container)

@@ -15,6 +15,7 @@ from tensorgraph.arguments import shown
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.open_sizes import OpenSize
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 
@@ -110,7 +111,7 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
     indices: list[Any] = []
     masked = False
     for item in items:
-        if type(item) is int:
+        if type(item) is int or type(item) is OpenSize:
             static.append(item)
         elif item is None or item is Ellipsis:
             static.append("newaxis" if item is None else "...")
@@ -204,8 +205,8 @@ def _stand_in(item: Any) -> Any:
     return [_stand_in(i) for i in item] if isinstance(item, list) else item
 
 
-def _bound(b: Any) -> int | None:
-    return b if b is None or type(b) is int else operator.index(b)
+def _bound(b: Any) -> Any:
+    return b if b is None or type(b) is int or type(b) is OpenSize else operator.index(b)
 
 
 def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:

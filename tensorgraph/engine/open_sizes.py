@@ -1,178 +1,169 @@
-"""Sizes that may be others in another call of a function that is traced: who looks at one makes its graph depend on it.
+"""Sizes that may be others in another call of a function that is traced, and what is computed of them.
 
-A shape with such sizes is a `WatchedShape`, which tells when one of them is looked at. It may be cut, joined, compared
-with others and passed to an op as it is: then nobody has looked.
+An open size is a stand-in for a number. Arithmetic with it gives another one; a comparison is answered, and remembered
+as what must hold wherever the trace is used again; whoever needs the number itself has looked at it, and then the trace
+is of this size alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Any
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-__all__ = ["OpenSize", "WatchedShape", "count_of"]
+import numpy as np
 
-Noted = Callable[..., None]
+__all__ = ["OpenSize", "Sizes", "at_sizes", "has_open", "looked", "replaced"]
+
+Sizes = Callable[[Any, int], int]
+"""The size of a variable along an axis, somewhere."""
 
 
-class OpenSize(int):
-    """A size that may be another one: for an op's attribute or operand. Who computes with it has looked at it.
+class Reader(Protocol):
+    """Who is told what is seen of open sizes."""
+
+    def note(self) -> None:
+        """One was looked at."""
+
+    def hold(self, test: Callable[[Sizes], bool], answer: bool) -> None:
+        """Two were compared."""
+
+
+class OpenSize:
+    """A number that depends on sizes, in the place of the number.
+
+    It says that it is an ``int``, or what it is, and is none, so that no code in C reads it without asking.
 
     Attributes
     ----------
-    own, other : int
-        What it is, and what it is where the open size of the inputs is another; it is a multiple of that.
-    note : callable
-        Is told that it was looked at; with True, that it was asked whether it is 1.
+    own : int, float or bool
+        What it is in this trace.
+    at : callable
+        What it is elsewhere, by the sizes there.
     """
 
-    own: int
-    other: int
-    note: Noted
+    __slots__ = ("at", "own", "reader")
 
-    @classmethod
-    def made(cls, own: int, other: int, note: Noted) -> OpenSize:
-        size = cls(own)
-        size.own, size.other, size.note = own, other, note
-        return size
+    def __init__(self, own: Any, at: Callable[[Sizes], Any], reader: Reader) -> None:
+        self.own, self.at, self.reader = own, at, reader
 
-    def _looked(self) -> int:
-        self.note()
+    @property
+    def __class__(self) -> Any:  # for isinstance
+        return type(self.own)
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise TypeError("a size is what it is")
+
+    def looked(self) -> Any:
+        """The number, for who needs it."""
+        self.reader.note()
         return self.own
-
-    def __eq__(self, value: object) -> bool:
-        # it is at least 1 wherever it is open, and at least 2 where that is asked
-        if type(value) is int and value in (0, 1):
-            if value == 1:
-                self.note(True)
-            return False
-        return self._looked() == value
-
-    def __ne__(self, value: object) -> bool:
-        return not self == value
 
     def __bool__(self) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return hash(self._looked())
-
-    def __reduce__(self) -> Any:
-        return int, (self._looked(),)
-
-
-class WatchedShape(tuple[int, ...]):
-    """A shape some of whose sizes are open.
-
-    Attributes
-    ----------
-    own, other : tuple of int
-        The sizes, and what they are where the open size of the inputs is another.
-    base : tuple of int
-        The open size of the inputs, and the other one.
-    note : callable
-        Is told that an open size was looked at.
-    of : object
-        Whose type it is the shape of, where it is all of it.
-    """
-
-    own: tuple[int, ...]
-    other: tuple[int, ...]
-    base: tuple[int, int]
-    note: Noted
-    of: Any
-
-    @classmethod
-    def made(
-        cls, own: tuple[int, ...], other: tuple[int, ...], base: tuple[int, int], note: Noted, of: Any = None
-    ) -> WatchedShape:
-        shape = cls(own)
-        shape.own, shape.other, shape.base, shape.note, shape.of = own, other, base, note, of
-        return shape
-
-    def size(self, own: int, other: int) -> int:
-        """A size, open where it is another one at the other size, and then a multiple of that."""
-        if own == other:
-            return own
-        if own * self.base[1] != other * self.base[0]:
-            self.note()
-            return own
-        return OpenSize.made(own, other, self.note)
-
-    def sizes(self) -> tuple[int, ...]:
-        """The sizes, the open ones as such."""
-        return tuple(map(self.size, self.own, self.other))
-
-    def _like(self, own: tuple[int, ...], other: tuple[int, ...]) -> WatchedShape:
-        return self.made(own, other, self.base, self.note)
-
-    def _looked(self) -> tuple[int, ...]:
-        self.note()
-        return self.own
-
-    def __getitem__(self, key: Any) -> Any:
-        own, other = self.own[key], self.other[key]
-        if own == other:
-            return own
-        return self._like(own, other) if isinstance(key, slice) else self._looked()[key]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._looked())
-
-    def __add__(self, more: Any) -> Any:
-        if isinstance(more, WatchedShape):
-            return self._like(self.own + more.own, self.other + more.other)
-        return self._like(self.own + more, self.other + more)
-
-    def __radd__(self, more: Any) -> Any:
-        return self._like(more + self.own, more + self.other)
-
-    def __eq__(self, value: object) -> bool:
-        own, other = (value.own, value.other) if isinstance(value, WatchedShape) else (value, value)
-        same, there = self.own == own, self.other == other
-        # equal at two sizes is equal at each; what differs may be equal at a third, but where two fixed sizes differ
-        if same != there or (not same and self._may_meet(own, other)):
-            self.note()
-        return same
-
-    def __ne__(self, value: object) -> bool:
-        return not self == value
-
-    def _may_meet(self, own: Any, other: Any) -> bool:
-        if not isinstance(own, tuple) or len(own) != len(self.own):
-            return False
-        pairs = zip(self.own, self.other, own, other, strict=True)
-        return all(a == c or a != b or c != d for a, b, c, d in pairs)
-
-    def __hash__(self) -> int:
-        return hash(self._looked())
+        answer, at = bool(self.own), self.at
+        self.reader.hold(lambda sizes: bool(at(sizes)), answer)
+        return answer
 
     def __reduce__(self) -> Any:
-        return tuple, (self._looked(),)
+        return type(self.own), (self.looked(),)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.looked(), name)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.looked(), dtype)
 
 
-def _looking(kind: type, name: str) -> Callable[..., Any]:
-    method = getattr(kind, name)
-    return lambda self, *args: method(self._looked(), *args)
+def _pair(self: OpenSize, other: Any) -> Callable[[Sizes], tuple[Any, Any]] | None:
+    """Both at other sizes; None where the other one is no number of Python's."""
+    at = self.at
+    if type(other) is OpenSize:
+        more = other.at
+        return lambda sizes: (at(sizes), more(sizes))
+    return (lambda sizes: (at(sizes), other)) if type(other) in (int, float, bool) else None
 
 
-def _watch(watched: type, kind: type) -> None:
-    """Let whatever a type can do, and the watched one of its kind does not do in its own way, be a look at it."""
-    for name, method in vars(kind).items():
-        if callable(method) and name not in vars(watched) and name not in LEFT:
-            setattr(watched, name, _looking(kind, name))
+def _computed(operation: Callable[[Any, Any], Any], turned: bool) -> Callable[..., Any]:
+    def method(self: OpenSize, other: Any) -> Any:
+        both = _pair(self, other)
+        if both is None:
+            return NotImplemented
+        value = other.own if type(other) is OpenSize else other
+        if turned:
+            return OpenSize(operation(value, self.own), lambda sizes: operation(*both(sizes)[::-1]), self.reader)
+        return OpenSize(operation(self.own, value), lambda sizes: operation(*both(sizes)), self.reader)
+
+    return method
 
 
-LEFT = frozenset({"__new__", "__getattribute__", "__getnewargs__", "__len__", "__class_getitem__", "__sizeof__"})
-_watch(OpenSize, int)
-_watch(WatchedShape, tuple)
+def _changed(operation: Callable[[Any], Any]) -> Callable[[OpenSize], Any]:
+    def method(self: OpenSize) -> Any:
+        at = self.at
+        return OpenSize(operation(self.own), lambda sizes: operation(at(sizes)), self.reader)
+
+    return method
 
 
-def count_of(shape: tuple[int, ...], part: int) -> int:
-    """How many elements there are over `part`, for an op's attribute, and to ask whether it is 0 or 1.
+def _compared(operation: Callable[[Any, Any], Any]) -> Callable[[OpenSize, Any], Any]:
+    def method(self: OpenSize, other: Any) -> Any:
+        if self is other:
+            return operation(self.own, self.own)
+        both = _pair(self, other)
+        if both is None:
+            return NotImplemented
+        answer = operation(self.own, other.own if type(other) is OpenSize else other)
+        self.reader.hold(lambda sizes: operation(*both(sizes)), answer)
+        return answer
 
-    An open size is at least 2 where that is asked, so that neither depends on it.
-    """
-    if isinstance(shape, WatchedShape):
-        return shape.size(math.prod(shape.own) // part, math.prod(shape.other) // part)
-    return math.prod(shape) // part
+    return method
+
+
+def _looking(name: str) -> Callable[..., Any]:
+    def method(self: OpenSize, *args: Any) -> Any:
+        value = self.looked()
+        return getattr(value, name)(*args)
+
+    return method
+
+
+for _operation in (
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow,
+    operator.lshift, operator.rshift, operator.and_, operator.or_, operator.xor,
+):  # fmt: skip
+    setattr(OpenSize, f"__{_operation.__name__.strip('_')}__", _computed(_operation, False))
+    setattr(OpenSize, f"__r{_operation.__name__.strip('_')}__", _computed(_operation, True))
+for _change in (operator.neg, operator.pos, operator.abs, operator.invert):
+    setattr(OpenSize, f"__{_change.__name__}__", _changed(_change))
+for _operation in (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge):
+    setattr(OpenSize, f"__{_operation.__name__}__", _compared(_operation))
+for _name in (
+    "__int__", "__float__", "__index__", "__hash__", "__repr__", "__str__", "__format__", "__round__", "__trunc__",
+    "__floor__", "__ceil__", "__divmod__", "__rdivmod__",
+):  # fmt: skip
+    setattr(OpenSize, _name, _looking(_name))
+
+
+def has_open(value: Any) -> bool:
+    """Whether an open size is in an attribute."""
+    kind = type(value)
+    return kind is OpenSize or (kind in (tuple, list) and any(map(has_open, value)))
+
+
+def looked(value: Any) -> Any:
+    """An attribute whose numbers somebody needs."""
+    return replaced(value, OpenSize.looked)
+
+
+def at_sizes(value: Any, sizes: Sizes | None = None) -> Any:
+    """An attribute, or a table of them, at other sizes, or as it is."""
+    return replaced(value, lambda number: number.own if sizes is None else number.at(sizes))
+
+
+def replaced(value: Any, change: Callable[[OpenSize], Any]) -> Any:
+    """An attribute, or a table of them, with something else in the place of each open size."""
+    if type(value) is OpenSize:
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: replaced(one, change) for key, one in value.items()}
+    return type(value)([replaced(one, change) for one in value]) if has_open(value) else value

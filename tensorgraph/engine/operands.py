@@ -21,7 +21,7 @@ from tensorgraph.engine.cells import Buffer, Parameter
 from tensorgraph.engine.exits import Array
 from tensorgraph.engine.numbers import TRACED, TracedNumber, TracedScalar, strong_dtype
 from tensorgraph.engine.op import Op, creation, elementwise, listing, settle
-from tensorgraph.engine.open_sizes import OpenSize, WatchedShape
+from tensorgraph.engine.open_sizes import OpenSize
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import describe_source, user_source
@@ -65,7 +65,7 @@ def static(value: Any) -> Any:
         For a tensor that is no integer.
     """
     kind = type(value)
-    if kind in LITERAL or kind is WatchedShape or kind is OpenSize:
+    if kind in LITERAL or kind is OpenSize:
         return value
     if isinstance(value, (list, tuple)):
         return tuple([static(v) for v in value])

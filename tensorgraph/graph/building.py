@@ -22,6 +22,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import ForeignError
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, creation, random
+from tensorgraph.engine.open_sizes import OpenSize, has_open, looked
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import Leaf, describe_node, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
@@ -77,8 +78,7 @@ class Trace(CallRecorder, NumberRecorder):
 
     def tensor(self, var: Var) -> Tensor:
         t = new(TracedNumber if type(var.aval) is Number else Tensor)
-        t._value = var
-        t._node = None
+        t._value, t._node = var, None
         return t
 
     def input(self, aval: Aval, name: str | None, requires_grad: bool = False) -> Tensor:
@@ -98,7 +98,7 @@ class Trace(CallRecorder, NumberRecorder):
     def var(self, t: Any) -> Var | Literal:
         """The graph's name for a tensor: traced, a cell, or an array captured from outside."""
         if not isinstance(t, Tensor):
-            return Literal(t)
+            return Literal(t if type(t) is not OpenSize or self.sizes is not None else t.looked())
         if isinstance(t, Cell):
             return self.var_of_cell(t)
         value = t._value
@@ -191,6 +191,8 @@ class Trace(CallRecorder, NumberRecorder):
 
     def emit(self, op: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
         """Record one equation; gives its outputs as traced tensors."""
+        if self.sizes is None and any(map(has_open, (*inputs, *attrs.values()))):  # of a trace around this one
+            inputs, attrs = looked(inputs), {name: looked(value) for name, value in attrs.items()}
         try:
             given = tuple(abstract(i) for i in inputs)
             avals = op.infer(given, attrs) if self.sizes is None else self.sizes.infer(op, given, attrs)

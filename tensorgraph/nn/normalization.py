@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +15,6 @@ from tensorgraph.engine.aval import FloatDType, canonical_axis
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.modes import current, no_grad
-from tensorgraph.engine.open_sizes import count_of
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
@@ -165,7 +165,7 @@ class BatchNorm(Module):
             return self._by_averages(x)
         if (ranks := self.ranks) is not None and exchanges(ranks, self.label):
             return self._over_ranks(x, ranks)
-        size = count_of(shape, self.features)
+        size = math.prod(shape) // self.features
         if size == 1:
             self._require_several(f"got shape {shape}")
         y, mu, var = batch_norm.public(x, self.gamma, self.beta, axis=axis, eps=self.eps, impl=self.impl)

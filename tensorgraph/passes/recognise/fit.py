@@ -103,9 +103,11 @@ def _assignments(
     for seats in itertools.permutations(others, len(bases)):
         empty = [i for i in others if i not in seats]
         seated = []
-        for base in bases:
+        for seat, base in zip(seats, bases, strict=True):
             shapes = dict.fromkeys([base.shape, (elements(base),)] if base.ndim else [base.shape])
-            wider = [s for s in standard if elements(base) == 1 and len(s) >= base.ndim]  # one number for all
+            # one number for all; not where none need be, as weights of classes: it is a factor of the whole then
+            factor = names[seat] in op.signature.optional and names[seat] not in neutral
+            wider = [s for s in standard if elements(base) == 1 and len(s) >= base.ndim and not factor]
             seated.append(list(dict.fromkeys([*shapes, *wider])))
         needed = [i for i in empty if names[i] not in op.signature.optional]
         if any(names[i] not in neutral for i in needed):
