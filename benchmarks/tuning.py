@@ -144,7 +144,8 @@ def measure(told: Callable[[str], None] = print, trials: int = TRIALS) -> dict[s
                 called = time.time()
                 intervals = run(trials, Path(base) / name)
             except ImportError as error:
-                results[name] = {"absent": f"{error.name} is not installed"}
+                said = f"{error.name} is not installed" if error.name else str(error).partition("\n")[0]
+                results[name] = {"absent": said}
                 continue
             between = gaps(intervals)
             results[name] = {
