@@ -58,7 +58,7 @@ EXEMPT = {
 }  # fmt: skip
 METHODS_EXEMPT = {  # methods of the same kind
     "Recognition.check", "Group.cell", "Cell.exclusive", "Graph.replace", "Graph.key", "Case.at",
-    "Case.map", "Case.put", "Case.cast", "Case.tensors", "Program.tensors",
+    "Case.map", "Case.put", "Case.cast", "Case.tensors", "Program.tensors", "Program.typed",
     "Rows.read", "TrainingObjective.together",
     *(f"Scale.{name}" for name in ("at", "drawn", "holds", "name", "narrowed", "place", "spaced", "stored", "value")),
     *(f"Space.{name}" for name in ("difference", "filled", "from_json", "narrowed", "points", "shuffled", "stored")),
@@ -177,6 +177,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "Template.bind": lambda: call(tg.parse(TEMPLATE).bind, owners=()),
     "Template.check": lambda: call(tg.parse(TEMPLATE).check),
+    "Template.text": lambda: call(tg.parse(TEMPLATE).text, flat=True),
     "Template.cost": lambda: call(tg.parse(TEMPLATE).cost),
     "Template.differentiate": lambda: call(tg.parse(TEMPLATE).differentiate),
     "Template.expand": lambda: call(tg.parse(TEMPLATE).expand, ops=("softmax",)),

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_saving import public_layers
+from public_layers import public_layers
 
 import tensorgraph as tg
 from tensorgraph import nn

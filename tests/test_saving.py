@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from public_layers import public_layers
 from training_helpers import NAMES, clouds, same_state, small, trained_by
 
 import tensorgraph as tg
@@ -117,10 +118,6 @@ def every_layer():
         nn.LayerNorm(3, dtype="float64"), nn.RMSNorm(3, affine=False), nn.GroupNorm(1, 3, dtype="float64"),
         nn.ModuleList([nn.InstanceNorm(3), *others()]), nn.ModuleDict({"a": nn.Embedding(3, 2, padding_index=1)}),
     )  # fmt: skip
-
-
-def public_layers():
-    return {getattr(nn, name) for name in nn.__all__ if isinstance(getattr(nn, name), type)} - {nn.Module}
 
 
 def test_every_layer_describes_itself():

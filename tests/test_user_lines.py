@@ -134,7 +134,7 @@ def test_generated_source_can_be_seen() -> None:
         code = tg.CATALOGUE[name].public.__code__
         assert code.co_name == name and linecache.getline(code.co_filename, 1).startswith(f"def {name}(")
         linecache.checkcache()
-        assert "_mode()" in linecache.getline(code.co_filename, 2)
+        assert "_mode()" in "".join(linecache.getlines(code.co_filename)[1:3])
     try:
         tg.add(tg.ones((2,)), tg.ones((3,)))
     except ValueError as error:

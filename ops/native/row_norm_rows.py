@@ -124,9 +124,11 @@ def moments(w: Any, r: Any) -> None:
         v = select(q < INFINITY, v - t * t, q)  # where both overflowed, so does the variance
         v = select(v < 0.0, 0.0, v)
         v = select(absolute(s) < INFINITY, v, NAN)  # what is not finite has no mean and no variance
-        store(word_at(w, 8) + r * SIZE, real(select(v == v, double(c) + t, NAN)))
-        store(word_at(w, 10) + r * SIZE, c)
-        store_double(word_at(w, 11) + r * 8, t)
+        mean = double(c) + t
+        near = real(mean)  # what is kept is the rounded mean and the rest of it, whatever the sums were about
+        store(word_at(w, 8) + r * SIZE, real(select(v == v, mean, NAN)))
+        store(word_at(w, 10) + r * SIZE, near)
+        store_double(word_at(w, 11) + r * 8, (double(c) - double(near)) + t)
     store(word_at(w, 9) + r * SIZE, real(v))
 
 

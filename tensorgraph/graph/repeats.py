@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -139,8 +140,11 @@ class Folding:
         """Fold what stands in blocks by itself; gives what is read in them."""
         found: dict[Any, int] = {}
         blocks = [statement for statement in body if isinstance(statement, Block)]
+        readers = Counter(a for one in body for a in dict.fromkeys(operands_of(one))) if blocks else Counter[Any]()
         for block in blocks:
-            around = dict.fromkeys([a for one in body if one is not block for a in operands_of(one)], 1)
+            own = dict.fromkeys(operands_of(block))
+            known = {**own, **dict.fromkeys(var for one in block.body for var in outputs(one))}
+            around = dict.fromkeys([a for a in known if readers[a] > (a in own)], 1)
             block.body = self.folded(block.body, {**around, **dict.fromkeys(outputs(block), 1)}, names)
             found.update(dict.fromkeys(operands_of(block), 1))
         return found
