@@ -294,7 +294,7 @@ def test_the_noise_of_batch_norm_falls_with_the_mini_batch(run):
         assert noise[size] == pytest.approx(expected[size], rel=0.2)
     losses = np.array(list(names["found"].values()))
     assert losses.shape == (4, 1, 2) and (losses[..., 0] < losses[..., 1]).all()  # they fit the training set
-    assert "after 250 updates" in told
+    assert "after 200 updates" in told
 
 
 @compiled
