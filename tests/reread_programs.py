@@ -18,7 +18,7 @@ def layers(seed: int, out: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 4, seed=seed), nn.Tanh(), nn.Linear(4, out, seed=seed + 1))
 
 
-def batch_norm_called_twice() -> Graph:
+def batch_norm_called_twice(second: Any = X) -> Graph:
     model = nn.Sequential(nn.Linear(3, 4, seed=1), nn.BatchNorm(4), nn.Linear(4, 2, seed=2))
     optimizer = optim.Adam(model, lr=0.1)
 
@@ -27,7 +27,7 @@ def batch_norm_called_twice() -> Graph:
         optimizer.minimize(loss)
         return loss
 
-    return tg.trace(step, X, X)
+    return tg.trace(step, X, second)
 
 
 def judge_with_batch_norm() -> Graph:

@@ -9,7 +9,7 @@ from typing import Any
 import large_programs
 import numpy as np
 import pytest
-from reread_programs import REREADS, X
+from reread_programs import REREADS, X, batch_norm_called_twice
 from test_text_folded import lines_of, read_back
 from test_text_plain import runs_as_python
 
@@ -188,15 +188,7 @@ class Heads(nn.Module):
 
 
 def test_a_layer_at_two_sizes_of_a_batch_is_one_function() -> None:
-    model = nn.Sequential(nn.Linear(3, 4, seed=1), nn.BatchNorm(4), nn.Linear(4, 2, seed=2))
-    optimizer = optim.Adam(model, lr=0.1)
-
-    def step(a: Any, b: Any) -> Any:
-        loss = model(a).mean() + (model(b) ** 2).mean()
-        optimizer.minimize(loss)
-        return loss
-
-    graph = tg.trace(step, X, tg.f32[7, 3])
+    graph = batch_norm_called_twice(tg.f32[7, 3])
     text = read_back(graph)
     runs_as_python(graph)
     assert "def BatchNorm(\n    x: f32[N, 4], *" in text and "    n = x.shape[0]\n" in text and "scope(" not in text
