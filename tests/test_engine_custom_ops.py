@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import elementwise
 from tensorgraph.testing import ULPS, assert_close, assert_same, check, examples_of
 
 
@@ -430,3 +432,14 @@ def test_a_forward_that_refuses_ones_is_told_of_the_shape_rule() -> None:
         assert tg.trace(op, specs)(x).tolist() == [[2.0, 0.0], [0.0, 2.0]]
     finally:
         tg.remove_op("factor")
+
+
+@pytest.mark.parametrize("names", ["x", "x, y"])
+def test_the_shape_that_a_users_rule_gives_is_looked_at(names: str) -> None:
+    wrong = op(
+        f"wrong({names})", lambda *arrays: arrays[0] * 1.0, elementwise,
+        vjp={name: lambda g: g[:2] for name in names.split(", ")}, doc="A product.",
+    )  # fmt: skip
+    tensors = [tg.tensor([1.0, 2.0, 3.0], requires_grad=True) for _ in names.split(", ")]
+    with pytest.raises(ValueError, match=r"gave a gradient of shape \(2,\) for an input of shape \(3,\)"):
+        wrong.public(*tensors).sum().backward()

@@ -287,17 +287,17 @@ def make_pull(declared: Op) -> Callable[..., None]:
     scope: dict[str, Any] = {
         "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_wants": _wants,
     }  # fmt: skip
-    # what an elementwise op's rule makes of g has the output's shape, which is that of an only input, and of any whose
-    # tuple the node took over
-    differs = "c.shape != p.shape or "
-    if declared.kind is elementwise:
-        differs = "" if len(sig.inputs) == 1 else "(p.shape is not node.shape and c.shape != p.shape) or "
     body = ["s = node.saved", "if s is None: _freed(node)", "parents = node.parents"]
     for i, name in enumerate(sig.inputs):
         rule = declared.rules[name]
         if rule is None:
             continue
         scope[f"_rule{i}"] = rule.function
+        # what the rule of an elementwise op of ours makes of g has the output's shape, which is that of an only input,
+        # and of any whose tuple the node took over; what a user's makes is looked at
+        differs = "c.shape != p.shape or "
+        if declared.kind is elementwise and (rule.function.__module__ or "").partition(".")[0] == "tensorgraph":
+            differs = "" if len(sig.inputs) == 1 else "(p.shape is not node.shape and c.shape != p.shape) or "
         arguments = []
         for p in rule.params:
             if p == "g":
