@@ -6,6 +6,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.text import SizeError
+from tensorgraph.text.aligned import logical_lines
 from tensorgraph.text.rolling import loops_of
 
 RNG = np.random.default_rng(0)
@@ -120,6 +121,9 @@ def test_a_step_with_a_loop():
         return loss
 
     template = tg.trace(step, tg.f32["N", "T", 3], tg.f32["N", 2])
+    text = str(template)
+    assert all(f"def {name}(" in text for name in ("Linear", "Adam", "step")) and "range(T):" in text
+    assert tg.parse(text) == template and str(tg.parse(text)) == text and max(map(len, text.split("\n"))) <= 110
     assert template.at(N=5, T=4) == tg.trace(step, tg.f32[5, 4, 3], tg.f32[5, 2])
     assert template.cost().flops(N=3, T=9) == template.at(N=3, T=9).cost().flops
     run = template.bind()
@@ -138,13 +142,31 @@ def test_what_repeats_but_not_with_a_size_stays_written_out():
             x = tg.tanh(x * 0.5)
         return sum(x[i] for i in range(x.shape[0]))
 
-    text = str(tg.trace(function, tg.f32["N"]))
+    text = tg.trace(function, tg.f32["N"]).text(flat=True)
     assert text.count("tanh(") == 5 and text.count("for ") == 1
 
 
 def test_what_is_a_number_at_first_is_a_value_afterwards():
     text = str(tg.trace(lambda x: sum(x[i] * x[i + 1] for i in range(x.shape[0] - 1)), tg.f32["N"]))
     assert " = 0\n    for t in range(N-1):\n" in text
+
+
+def test_names_of_sizes_are_bound_where_a_function_reads_them():
+    def total(rows):
+        return sum(row * 2.0 for row in rows["x"])
+
+    template = tg.trace(lambda given: total(given[0]) + total(given[0]), [{"x": tg.f32["N", 3]}])
+    text = str(template)
+    assert "def total(rows):\n    N = rows[" in text and text.count("for ") == 1 and tg.parse(text) == template
+    names = tg.text.namespace()
+    exec(f"from __future__ import annotations\n{text}", names)
+    x = tg.tensor(RNG.normal(size=(4, 3)).astype("float32"))
+    given = [{"x": x}]
+    assert names[template.name](given).tolist() == template(given).tolist()
+
+
+def test_lines_that_go_on_in_brackets_are_one():
+    assert logical_lines('f(\n    "a(",\n    [1, 2],\n)\ny = (\n    a + b\n)') == ['f("a(", [1, 2])', "y = (a + b)"]
 
 
 def test_loops_are_found_from_the_front():

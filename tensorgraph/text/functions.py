@@ -16,7 +16,7 @@ from tensorgraph.text.literals import array_text, aval_text
 from tensorgraph.text.names import identifier, reserved
 from tensorgraph.text.structure import tree_text
 
-__all__ = ["folded", "plain"]
+__all__ = ["folded", "measured", "plain"]
 
 Known = Mapping[Definition, Mapping[Instance, Given]]
 WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
@@ -46,6 +46,13 @@ def folded(graph: Graph, types: bool = False, known: Known | None = None, taken:
         return layers[2](layers[1](layers[0](x)))
     """
     return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types, known, taken=taken).functions())
+
+
+def measured(graph: Graph, taken: Collection[str] = ()) -> tuple[str, dict[str, list[tuple[str, int]]]]:
+    """The same, and for each function in it the sizes of what it is handed: how each is written, and what it is."""
+    text = _Text(graph.outline, False, taken=taken)
+    said = "\n\n\n".join("\n".join(lines) for lines in text.functions())
+    return said, {definition.name: [*text.shapes(definition)] for definition in text.written}
 
 
 def open_name(name: str, closed: Collection[str]) -> str:
@@ -141,21 +148,24 @@ class _Text:
         parts = [*head.parameters, *(["*", *head.members] if head.members else [])]
         start = wrapped(f"def {definition.name}(", parts, f"){self.result_type() if main else ''}:", WIDTH)
         lines += body.lines_of()
-        return [*start, *self.bound(definition, head, lines), *lines]
+        return [*start, *self.bound(definition, lines), *lines]
 
-    def bound(self, definition: Definition, head: Head, lines: list[str]) -> Iterator[str]:
+    def bound(self, definition: Definition, lines: list[str]) -> Iterator[str]:
         """``N = x.shape[0]`` for each name of a size that the lines read: Python knows none from a type."""
         said = {name for line in lines for name in WORD.findall(line)}
         for dim in self.dims:
-            places = (
-                f"{head.names[leaf]}.shape[{axis}]"
-                for parameter in definition.parameters for leaf in leaves(parameter.tree)
-                if type(leaf) is Var and leaf in head.names and hasattr(leaf.aval, "shape")
-                for axis, size in enumerate(leaf.aval.shape) if str(size) == dim
-            )  # fmt: skip
-            place = next(places, None) if dim in said else None
+            found = (place for place, size in self.shapes(definition) if str(size) == dim)
+            place = next(found, None) if dim in said else None
             if place is not None:
                 yield f"    {dim} = {place}"
+
+    def shapes(self, definition: Definition) -> Iterator[tuple[str, int]]:
+        """The sizes of what a function is handed: how each is written, and what it is."""
+        names = self.heads[definition].names
+        for parameter in definition.parameters:
+            for leaf in leaves(parameter.tree):
+                if type(leaf) is Var and leaf in names and hasattr(leaf.aval, "shape"):
+                    yield from ((f"{names[leaf]}.shape[{axis}]", size) for axis, size in enumerate(leaf.aval.shape))
 
     def lists(self, instance: Instance) -> Iterator[tuple[list[Instance], str]]:
         """The lists of instances among the members of an instance."""

@@ -13,6 +13,7 @@ from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
+from tensorgraph.text.aligned import aligned
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.functions import folded
 from tensorgraph.text.polynomials import FAR, Polynomial, interpolated
@@ -259,13 +260,19 @@ def _text(samples: Sequence[Sample], dims: Sequence[str]) -> str:
             text = rolled(samples, dims)
             if text is not None:
                 return text
+        if isinstance(error, LengthError):
+            with contextlib.suppress(SizeError, LookupError):
+                return aligned(samples, dims)
         raise error
 
 
 def _folded(template: Template, samples: Sequence[Sample], types: Sequence[Any]) -> str | None:
     """The template as functions that call each other, where that is read as these graphs."""
     try:
-        text = folded(generalised(samples), taken=template.dims)
+        try:
+            text = folded(generalised(samples), taken=template.dims)
+        except LengthError:
+            text = aligned(samples, template.dims)
         again = parse(text, template.arrays, types=types)
         if not isinstance(again, Template) or set(again.dims) != set(template.dims):
             return None
