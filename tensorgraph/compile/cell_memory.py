@@ -110,13 +110,12 @@ def bind_arrays(w: Any, block: Any, blocks: Any) -> None:
     for k in range(n_arguments):
         row = arguments + k * ROW
         array = load_int(given + ITEMS + load_int(row) * 8)
-        if load_int(array + TYPE) == kind:
-            wanted = ORDERED + ALIGNED
-            if (load_int(array + FLAGS) & wanted) == wanted:
-                bind_words(row, array)
+        if load_int(array + TYPE) == tensor_kind:
+            if load_int(array + node) == none:
+                array = load_int(array + value)
             else:
                 status = 1
-        else:
+        if bind_cell(row, array, kind) == 1:
             status = 1
     if status == 1:
         store_int(word_at(w, 6), MOVED)
@@ -223,8 +222,8 @@ class Binding:
     ----------
     cells : sequence of (Cell, Aval, bool)
         With the declared type, and whether tapes write it.
-    arguments : sequence of int
-        Which arguments tapes read.
+    arguments : sequence of (int, Aval)
+        Which arguments tapes read, with the declared type.
     gradients : sequence of Gradient
         That tapes write. They are looked at by a tape that begins with `looking_record`, and by nobody else.
     words : mapping
@@ -237,7 +236,7 @@ class Binding:
     def __init__(
         self,
         cells: Sequence[tuple[Cell, Aval, bool]],
-        arguments: Sequence[int],
+        arguments: Sequence[tuple[int, Aval]],
         gradients: Sequence[Gradient],
         words: Mapping[tuple[str, int], Sequence[tuple[int, int]]],
         status: ctypes.c_int64,
@@ -245,12 +244,12 @@ class Binding:
         self.cells, self.arguments, self.gradients = tuple(cells), tuple(arguments), tuple(gradients)
         none: tuple[tuple[int, int], ...] = ()
         self.cell_words = [words.get(("cell", k), none) for k in range(len(cells))]
-        self.argument_words = [words.get(("argument", k), none) for k in self.arguments]
+        self.argument_words = [words.get(("argument", k), none) for k, _ in self.arguments]
         self.gradient_words = [words.get(("gradient", k), none) for k in range(len(gradients))]
         self.words: Array = np.zeros(WORDS_OF_ALL, np.int64)
         self._nowhere: Array = np.zeros(1, np.int64)
         self._argument = ctypes.c_size_t(address_of(self.words))
-        self.own_given = self.given = ctypes.c_int64.from_address(address_of(self.words) + 8 * GIVEN)
+        self.own_given = ctypes.c_int64.from_address(address_of(self.words) + 8 * GIVEN)
         self.status, self._status_at = status, ctypes.addressof(status)
         self.by_headers = slot_offset() is not None and bool(cells or arguments or gradients)
         if self.by_headers:
@@ -262,6 +261,7 @@ class Binding:
         lists = [*self.cell_words, *self.argument_words, *self.gradient_words]
         grad, value, node, weak = gradient_offsets() or (0, 0, 0, 0)
         rows = [(id(cell) + offset, aval, written) for cell, aval, written in self.cells]
+        rows += [(number, aval, False) for number, aval in self.arguments]
         rows += [(id(gradient.leaf) + grad, gradient.aval, True) for gradient in self.gradients]
         self._pairs = np.array([pair for pairs in lists for pair in pairs] or [(0, 0)], np.int64)
         self._sizes = np.array([n for _, aval, _ in rows for n in aval.shape] or [0], np.int64)
@@ -271,24 +271,28 @@ class Binding:
             row[BOUND // 8], row[WORDS // 8], row[COUNT // 8] = -1, pair, len(pairs)
             pair += 16 * len(pairs)
         n, last = len(self.cells), len(self.cells) + len(self.arguments)
-        for row, (slot, aval, written) in zip([*self._table[:n], *self._table[last:]], rows, strict=True):
+        for row, (slot, aval, written) in zip(self._table, rows, strict=True):
             row[0], row[WRITTEN // 8], row[KIND // 8] = slot, written, id(aval.dtype)
             row[NDIM // 8], row[SIZES // 8] = aval.ndim, size
             size += 8 * aval.ndim
-        for row, number in zip(self._table[n:last], self.arguments, strict=True):
-            row[0] = number
         first = address_of(self._table)
         state = [self._status_at, address_of(self._nowhere)]
         self.words[:8] = [first, n, first + ROW * n, len(self.arguments), id(ndarray), 0, *state]
         self.words[8:] = [first + ROW * last, 0, id(Tensor), value, node, weak, id(None)]
         self._look = _PROTOTYPE(kernel(bind_arrays, "float64").entry)
 
-    def attach(self, words: Array) -> None:
-        """Have a tape look that begins with `looking_record`; it is run by whoever holds the interpreter's lock."""
+    def attach(self, words: Array) -> int:
+        """Have a tape look that begins with `looking_record`; it is run by whoever holds the interpreter's lock.
+
+        Returns
+        -------
+        int
+            The address at which the one of the tuple of arguments is to be left: of arrays, or tensors without history.
+        """
         mine = words[HEAD : HEAD + len(self.words)]
         mine[:] = self.words
         mine[NEXT], mine[GRADIENTS] = address_of(mine) + mine.nbytes, len(self.gradients)
-        self.given = ctypes.c_int64.from_address(address_of(mine) + 8 * GIVEN)
+        return address_of(mine) + 8 * GIVEN
 
     def bind(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """Make ready for a run on these arguments; gives the arrays that tapes read, to be held until it is over."""
@@ -310,7 +314,7 @@ class Binding:
     def bind_slowly(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """As `bind`, where arguments or cells are not as they should be: they are copied."""
         given = list(arrays)
-        for k in self.arguments:
+        for k, _ in self.arguments:
             array = given[k]
             if type(array) is not ndarray or not (array.flags.c_contiguous and array.flags.aligned):
                 given[k] = np.array(array, order="C", subok=False)
@@ -325,7 +329,7 @@ class Binding:
             self._table[:, BOUND // 8] = -1
         for pairs, (cell, _, _) in zip(self.cell_words, self.cells, strict=True):
             put(pairs, address_of(cell._value))
-        for pairs, k in zip(self.argument_words, self.arguments, strict=True):
+        for pairs, (k, _) in zip(self.argument_words, self.arguments, strict=True):
             put(pairs, address_of(arrays[k]))
         return arrays
 

@@ -17,10 +17,11 @@ from types import MethodType
 from typing import Annotated, Any, overload
 
 from tensorgraph.arguments import Kind, checked
+from tensorgraph.compile.direct import UNLIKE, DirectCall, direct_call
 from tensorgraph.compile.entry import Entry
 from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.runner import Options
-from tensorgraph.compile.signatures import Leaves, Signature, arrays_of, difference, matcher
+from tensorgraph.compile.signatures import Leaves, Signature, arrays_of, difference
 from tensorgraph.compile.statistics import Statistics
 from tensorgraph.compile.tracing import Traced, trace_call
 from tensorgraph.engine import modes
@@ -73,7 +74,7 @@ class Compiled:
         self._entries: dict[Signature, list[Entry]] = {}
         self._prepared: list[Resizing] = []
         self._fixed: frozenset[type] = frozenset()
-        self._last: tuple[Any, ...] | None = None  # how the last call was matched, and its entry
+        self._last: tuple[DirectCall, Any, Any] | None = None  # of calls like the last, and its mode and dtype
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
         if not hasattr(function, "__name__"):
@@ -85,7 +86,7 @@ class Compiled:
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
         last = self._last
         if last is not None and not keywords:
-            match, like, dtype, run, holds = last
+            call, like, dtype = last
             mode = current()
             same = mode is like or (
                 mode.plain
@@ -95,10 +96,9 @@ class Compiled:
                 and mode.pulled is like.pulled
             )
             if same and default_dtype() is dtype:
-                arrays = match(args)
-                if arrays is not None and holds():
-                    self.stats.runs += 1
-                    return run(arrays)
+                result = call(args)
+                if result is not UNLIKE:
+                    return result
         return self._call(args, keywords)
 
     def _call(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -113,21 +113,21 @@ class Compiled:
         if entry.records or mode.debug_nans:
             pulling = entry.pulling
             once = pulling is not None and mode.plain and mode.watched == () and mode.pulled == ()
-            match = matcher(args, keywords, self._fixed) if once else None
-            if match is not None and pulling is not None:
+            if once and pulling is not None and not keywords:
                 run = functools.partial(pulling.run, lent=[type(t) is Borrowed for t in leaves.tensors])
-                self._last = match, mode, default_dtype(), run, entry.holds
+                call = direct_call(entry, args, self._fixed, run)
+                self._last = None if call is None else (call, mode, default_dtype())
             return entry.evaluate(leaves.tensors)
         if any(type(place) is int for place, _ in entry.traced.left):  # gradients of arguments
             return entry.run_with_grads(arrays_of(leaves.tensors), leaves.tensors)
         if keywords:
             return entry.run(arrays_of(leaves.tensors))
         kinds = tuple(map(type, args))
-        if kinds not in entry.matches:
-            entry.matches[kinds] = matcher(args, keywords, self._fixed)
-        match = entry.matches[kinds]
-        if match is not None:
-            self._last = match, mode, default_dtype(), entry.run, entry.holds
+        if kinds not in entry.direct:
+            entry.direct[kinds] = direct_call(entry, args, self._fixed)
+        call = entry.direct[kinds]
+        if call is not None:
+            self._last = call, mode, default_dtype()
         return entry.run(arrays_of(leaves.tensors))
 
     def _entry(self, leaves: Leaves, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, Leaves]:

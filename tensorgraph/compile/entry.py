@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.compile.gradients import gradient_cells
+from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.pulling import Pulling, pulling_of
 from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.results import apart
 from tensorgraph.compile.runner import Options, Runner, gradient_runner, runner_of
-from tensorgraph.compile.signatures import Leaves, Match
+from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.statistics import Statistics
 from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine import modes
@@ -51,7 +52,7 @@ class Entry:
         self, traced: Traced, leaves: Leaves, options: Options, statistics: Statistics, recognised: Graph | None = None
     ) -> None:
         graph = traced.graph
-        self.traced, self.options, self.leaves = traced, options, leaves
+        self.traced, self.options, self.leaves, self.statistics = traced, options, leaves, statistics
         self.holds, self.guards = traced.guards.holds, traced.guards
         mode = modes.current()
         self.grad, self.implementation = mode.grad, mode.implementation
@@ -66,7 +67,7 @@ class Entry:
         self.cleared = [place for place, has in traced.left if not has and type(place) is Leaf]
         self.lock = threading.RLock()
         self.tried = False
-        self.matches: dict[tuple[type, ...], Match | None] = {}  # how later calls are matched, by types of arguments
+        self.direct: dict[tuple[type, ...], Any] = {}  # what runs later calls, by types of arguments
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
             self.resizing = Resizing(traced, leaves, recognised)
@@ -129,6 +130,35 @@ class Entry:
             return unflatten(self.tree, [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results])
         value = results[0]
         return wrap(apart(value, arrays)) if type(value) is ndarray else value
+
+    @property
+    def looked_at(self) -> frozenset[int]:
+        """Which arrays `direct_text` compares itself with those that the entry is for."""
+        return self.runner.looked_at if type(self.runner) is NativeRunner else frozenset()
+
+    def direct_text(self, arrays: Sequence[str], given: str) -> tuple[list[str], dict[str, Any]] | None:
+        """What `run` does, as lines and what their names mean; see `NativeRunner.direct_text`. None where it is longer.
+
+        In the lines ``longer`` does all of a call with the ``args`` that were given.
+        """
+        text = None
+        if type(self.runner) is NativeRunner and not self.has_grads:
+            text = self.runner.direct_text(arrays, given)
+        if text is None:
+            return None
+        under_lock, results, scope = text
+        scope |= {"lock": self.lock, "new": new, "Tensor": Tensor, "statistics": self.statistics}
+        lines = []
+        for n, leaf in enumerate(self.cleared):
+            scope[f"c{n}"] = leaf
+            lines.append(f"if c{n}.grad is not None: return longer(args)")
+        lines += ["with lock:", *(f"    {line}" for line in under_lock), "statistics.runs += 1"]
+        if self.single:
+            lines += ["t = new(Tensor)", f"t._value, t._node = {results[0]}, None", "return t"]
+        else:
+            scope |= {"unflatten": unflatten, "tree": self.tree, "wrap": wrap}
+            lines.append(f"return unflatten(tree, [{', '.join(f'wrap({result})' for result in results)}])")
+        return lines, scope
 
     def run_with_grads(self, arrays: list[Any], tensors: Sequence[Any] = ()) -> Any:
         """As `run`, of a function that finds gradients or leaves some."""

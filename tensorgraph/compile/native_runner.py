@@ -24,6 +24,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Literal, Var, Write
+from tensorgraph.native.builtin import builtin
 from tensorgraph.native.places import Record
 from tensorgraph.native.pool import Pool
 from tensorgraph.native.tape import HEAD, Tape, holding_driver
@@ -89,10 +90,8 @@ class NativeRunner:
         self._views = [view for _, view in self.late] if len(self.late) == len(self.given) else None
         self.gives_copies = self._views is not None
         if self.is_short:
-            self.binding.attach(last.words)
-            self._given = self.binding.given
+            self._tape = builtin(last, self.binding.attach(last.words), ctypes.addressof(self.status))
             self._drive = holding_driver()
-            self._tape = ctypes.c_size_t(address_of(last.words))
             self._rest = ctypes.c_size_t(address_of(last.words) + 8 * (HEAD + len(self.binding.words)))
 
     def _plan_output(self, number: int, atom: Any) -> None:
@@ -163,11 +162,13 @@ class NativeRunner:
             elif buffer in self.memory.words or buffer in written:
                 words["cell", len(cells)] = self.memory.words.get(buffer, [])
                 cells.append((cell, graph.cells[k].aval, buffer in written))
-        arguments = []
-        new = enumerate(plan.fresh, len(layout.inputs))  # new arrays come behind the arguments
-        for buffer, k in (*layout.inputs.items(), *((buffer, k) for k, buffer in new)):
+        arguments: list[tuple[int, Aval]] = []
+        inputs = [(buffer, graph.inputs[k], k) for buffer, k in layout.inputs.items()]
+        # new arrays come behind the arguments
+        fresh = [(buffer, var, k) for k, (buffer, var) in enumerate(plan.fresh.items(), len(layout.inputs))]
+        for buffer, var, k in (*inputs, *fresh):
             if buffer in self.memory.words:
-                arguments.append(k)
+                arguments.append((k, var.aval))
                 words["argument", k] = self.memory.words[buffer]
         return Binding(cells, arguments, gradients, words, self.status)
 
@@ -183,9 +184,7 @@ class NativeRunner:
         for k, view in self.numbers:
             view[...] = arrays[k]
         if self.is_short:
-            self._given.value = id(arrays)
-            self._drive(self._tape)
-            if self.status.value:
+            if self._tape(arrays):
                 self._trouble(arrays)
         else:
             held = self.binding.bind(arrays)
@@ -200,11 +199,51 @@ class NativeRunner:
             return [*map(copy, self._views)]
         return self._collect(self.given.copy(), arrays)
 
+    @property
+    def looked_at(self) -> frozenset[int]:
+        """Which arguments the tape compares with what it was planned for, as arrays or tensors, when it begins."""
+        return frozenset(k for k, _ in self.binding.arguments) if self.is_short else frozenset()
+
+    def direct_text(self, arrays: Sequence[str], given: str) -> tuple[list[str], list[str], dict[str, Any]] | None:
+        """What `run` does with arrays of these names, where little is done beside the tape.
+
+        Parameters
+        ----------
+        arrays : sequence of str
+        given : str
+            The tuple of them, as text. It may have tensors for the arrays `looked_at`: where one of them is not as it
+            should be, nothing has been done, and ``longer()`` is given back.
+
+        Returns
+        -------
+        (lines, results, scope) or None
+            Python's text, which is run under the lock that `run` needs; the names that it gives the outputs; and what
+            its other names mean.
+        """
+        if not self.is_short or self._views is None or self.fresh:
+            return None
+        scope: dict[str, Any] = {"tape": self._tape, "trouble": self._trouble, "again": self._again, "moved": MOVED}
+        lines = []
+        for k, view in self.numbers:
+            scope[f"n{k}"] = view
+            lines.append(f"n{k}[...] = {arrays[k]}")
+        lines += [f"code = tape({given})", "if code:"]
+        lines += ["    if code == moved: again(); return longer(args)", f"    trouble({given})"]
+        results = [f"v{n}" for n in range(len(self._views))]
+        for result, view in zip(results, self._views, strict=True):
+            scope[f"of_{result}"] = view.copy
+            lines.append(f"{result} = of_{result}()")
+        return lines, results, scope
+
+    def _again(self) -> None:
+        """Let a short tape run on that has seen that Python has to look."""
+        self.status.value = 0
+        self.memory.restore()
+
     def _trouble(self, arrays: tuple[Any, ...]) -> None:
         """A short tape did not run to its end, or has something to tell."""
         if self.status.value == MOVED:
-            self.status.value = 0
-            self.memory.restore()
+            self._again()
             with whole() if self.binding.gradients else contextlib.nullcontext():
                 held, tensors = self.binding.bind_slowly(arrays), self.binding.renew()
                 self._drive(self._rest)

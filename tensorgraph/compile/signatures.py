@@ -1,4 +1,4 @@
-"""The signature of a call: what two calls share that run the same graph; and the arrays of a call, found at once.
+"""The signature of a call: what two calls share that run the same graph.
 
 Structure, shapes, dtypes and whether gradients are asked for belong to it, and what is no array and no number: by its
 value, or as the one object that it is. Python's floats and integers are inputs, of which the type alone belongs to it.
@@ -7,7 +7,7 @@ value, or as the one object that it is. Python's floats and integers are inputs,
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from tensorgraph.graph.graph import typed_key
 from tensorgraph.graph.size_reads import plain
 from tensorgraph.graph.trace import example_aval
 
-__all__ = ["Leaves", "Match", "Signature", "arrays_of", "difference", "is_huge", "matcher"]
+__all__ = ["Leaves", "Signature", "arrays_of", "difference", "is_huge"]
 
 ndarray = np.ndarray
 LITERALS = (int, float, bool, str, bytes, complex, type(None), type(...))
@@ -44,7 +44,6 @@ class Same:
 
 
 Signature = tuple[Any, ...]
-Match = Callable[[tuple[Any, ...]], list[Any] | None]
 
 
 class Leaves:
@@ -154,54 +153,3 @@ def _said(key: Any) -> str:
 def arrays_of(tensors: Sequence[Any]) -> list[Any]:
     """What a runner is given."""
     return [t._value if isinstance(t, Tensor) else t for t in tensors]
-
-
-def matcher(args: Sequence[Any], keywords: Mapping[str, Any], fixed: frozenset[type]) -> Match | None:
-    """A function of a call's arguments that gives its arrays where they are as in this call, and else None.
-
-    None is also given where a longer look might find that they are. Nested arguments have no such function.
-    """
-    if keywords:
-        return None
-    scope: dict[str, Any] = {"ndarray": ndarray, "key": typed_key}
-    lines, given = [], []
-    for n, leaf in enumerate(args):
-        kind = type(leaf)
-        scope |= {f"t{n}": kind, f"x{n}": leaf}
-        if kind is ndarray or kind is Tensor:
-            value = leaf if kind is ndarray else leaf._value
-            aval = example_aval(leaf)
-            if aval is None or aval.dtype is not value.dtype:
-                return None  # it is converted, as one in another order of bytes
-            scope |= {f"s{n}": value.shape, f"d{n}": value.dtype}
-            lines.append(f"if type(a{n}) is not t{n}: return None")
-            if kind is Tensor:
-                if leaf._node is not None:
-                    return None
-                lines += [f"if a{n}._node is not None: return None", f"a{n} = a{n}._value"]
-                lines.append(f"if type(a{n}) is not ndarray: return None")
-            lines.append(f"if a{n}.dtype is not d{n} or a{n}.shape != s{n}: return None")
-            given.append(f"a{n}")
-        elif kind in fixed:
-            scope[f"x{n}"] = typed_key(leaf)
-            lines.append(f"if type(a{n}) is not t{n} or key(a{n}) != x{n}: return None")
-        elif is_huge(leaf):
-            return None
-        elif kind is int or kind is float:
-            lines.append(f"if type(a{n}) is not t{n}: return None")
-            if kind is int:
-                lines.append(f"if not {-(2**63)} <= a{n} < {2**63}: return None")
-            given.append(f"a{n}")
-        elif example_aval(leaf) is None and flatten([leaf])[1].children[0].kind is None:
-            lines.append(f"if a{n} is not x{n}: return None")
-        elif leaf is None:
-            lines.append(f"if a{n} is not None: return None")
-        else:
-            return None
-    names = "".join(f"a{n}, " for n in range(len(args)))
-    text = ["def match(args):", f"    if len(args) != {len(args)}: return None"]
-    text += [f"    {names}= args"] if args else []
-    text += [*(f"    {line}" for line in lines), f"    return [{', '.join(given)}]", ""]
-    exec(compile("\n".join(text), "<tensorgraph arguments of a compiled function>", "exec"), scope)
-    match: Match = scope["match"]
-    return match

@@ -385,6 +385,9 @@ class Numbers(Methods):
         return complex(self._scalar("complex()"))
 
     def __float__(self) -> float:
+        value = self._value
+        if type(value) is ndarray and not value.ndim and self._node is None and not self._is_cell:
+            return float(value)
         return float(self._scalar("float()"))
 
     def __int__(self) -> int:
