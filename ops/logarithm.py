@@ -49,13 +49,13 @@ def _share(a: Any, b: Any, base: float = 1.0) -> Any:
 
 
 logaddexp = op(
-    "logaddexp(a, b)", np.logaddexp, elementwise, domain=(0.3, 3.0), dtype="float",
+    "logaddexp(a, b)", np.logaddexp, elementwise, scalar=scalars.logaddexp, domain=(0.3, 3.0), dtype="float",
     vjp=dict(a=lambda g, a, b: g * _share(a, b), b=lambda g, a, b: g * _share(b, a)),
     traits=("exponential", "commutative", "increasing"),
     doc="log(exp(a) + exp(b)) without overflow.",
 )  # fmt: skip
 logaddexp2 = op(
-    "logaddexp2(a, b)", np.logaddexp2, elementwise, domain=(0.3, 3.0), dtype="float",
+    "logaddexp2(a, b)", np.logaddexp2, elementwise, scalar=scalars.logaddexp2, domain=(0.3, 3.0), dtype="float",
     vjp=dict(a=lambda g, a, b: g * _share(a, b, _LN2), b=lambda g, a, b: g * _share(b, a, _LN2)),
     traits=("exponential", "commutative", "increasing"),
     doc="log2(2**a + 2**b) without overflow.",

@@ -63,7 +63,7 @@ def _round_infer(x: Aval, *, decimals: Any) -> Aval:
 
 round = op(
     "round(x, *, decimals: int = 0)", _round, elementwise, methods=("round",), numpy=(np.round, np.around, np.rint),
-    also=("rint",), infer_rule=_round_infer, vjp=dict(x=None), traits=("flat", "idempotent"),
+    also=("rint",), native="forms:ROUND", infer_rule=_round_infer, vjp=dict(x=None), traits=("flat", "idempotent"),
     examples=((((3, 4),), {}), (((5,),), dict(decimals=1))),
     doc="""The nearest number with so many decimals, the even one of two; no derivative, as of `floor`.
 
@@ -89,7 +89,7 @@ nextafter = op(
     doc="The number next to a in the direction of b; it moves with a.",
 )  # fmt: skip
 fmod = op(
-    "fmod(a, b)", np.fmod, elementwise, domain={"b": (0.5, 2.5)},
+    "fmod(a, b)", np.fmod, elementwise, scalar=scalars.fmod, domain={"b": (0.5, 2.5)},
     vjp=dict(a=lambda g: g, b=lambda g, a, b: -(g * trunc(a / b))), traits=("exact",),
     doc="What is left of a when whole b are taken away, with the sign of a, as in C; `remainder` has that of b.",
 )  # fmt: skip
@@ -101,7 +101,8 @@ def _nan_to_num(x: Any, *, nan: float = 0.0, posinf: float | None = None, neginf
 
 nan_to_num = op(
     "nan_to_num(x, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None)", _nan_to_num,
-    elementwise, numpy=(np.nan_to_num,), infer_rule=lambda x, **_: _same(x), methods=("nan_to_num",),
+    elementwise, scalar=scalars.finite, numpy=(np.nan_to_num,), infer_rule=lambda x, **_: _same(x),
+    methods=("nan_to_num",),
     vjp=dict(x=lambda g, x: where(isfinite(x), g, 0.0)), flops=3, traits=("gates", "idempotent"),
     examples=((((3, 4),), {}), (((5,),), dict(nan=1.0, posinf=2.0, neginf=-2.0))),
     doc="NaN as `nan`, infinities as `posinf` and `neginf` (by default the largest numbers); derivative 0 there.",

@@ -12,7 +12,7 @@ from tensorgraph.native import machine
 WAYS = [64, 32, *([0] if machine.available() else [])]
 HOSTILE = [0.0, -0.0, 1, -1, 0.5, 2, np.nan, np.inf, -np.inf, 1e-40, -1e-40, 3e38, -3e38, 1e-3, 88, -88, 104, -104, 3.7]
 ATTRIBUTES = {"astype": dict(dtype="float64"), "clip": dict(a_min=-0.5, a_max=0.75), "polygamma": dict(n=1)}
-FORMED = ["binade"]  # by formulas of kernels alone
+FORMED = ["binade", "round"]  # by formulas of kernels alone
 GENERATED = FORMED + sorted(name for name, op in CATALOGUE.items() if op.kind is elementwise and op.scalar is not None)
 IN_ANY_CASE = {
     "add", "multiply", "divide", "where", "exp", "log", "tanh", "sigmoid", "relu", "silu", "erf", "sqrt", "maximum",
@@ -73,6 +73,30 @@ def test_an_op_alone_gives_what_its_forward_gives(name, dtype, width):
     assert error.max(initial=0) <= 8
     signed = finite & (expected != 0)
     np.testing.assert_array_equal(np.signbit(found[signed]), np.signbit(expected[signed]))
+
+
+FORMS = {
+    **{f"the power {e}": (lambda x, e=e: x**e, 8) for e in (0.5, -0.5, 1.5, -2.5)},
+    **{f"{d} decimals": (lambda x, d=d: tg.round(x, decimals=d), 0) for d in (2, -1)},
+    "numbers for what is none": (lambda x: tg.nan_to_num(x, nan=1.0, posinf=2.0, neginf=-2.0), 0),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_known_of_a_call_makes_its_formula(name, dtype):
+    (function, allowed), x = FORMS[name], hostile(np.random.default_rng(0), dtype)
+    graph = tg.trace(function, x)
+    with np.errstate(all="ignore"):
+        expected = np.asarray(graph(x))
+        for width in WAYS:
+            (found,), count = run_graph(graph, [x], width=width)
+            assert count
+            np.testing.assert_array_max_ulp(found, expected, allowed)
+            np.testing.assert_array_equal(
+                np.signbit(found[expected == expected]), np.signbit(expected[expected == expected])
+            )
 
 
 def test_most_ops_have_a_form():

@@ -8,7 +8,9 @@ import numpy as np
 
 from tensorgraph.jit import Helper, helper, native, variants
 
-__all__ = ["bits", "from_bits", "ordered", "select", "unordered"]
+__all__ = [
+    "any_of", "bits", "from_bits", "ordered", "select", "signed32", "signed64", "size32", "size64", "unordered",
+]  # fmt: skip
 
 _INTEGER = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 _FLOAT = {np.dtype(np.int32): np.float32, np.dtype(np.int64): np.float64}
@@ -77,6 +79,45 @@ def _choice(numba: Any) -> Any:
 
 
 select: Helper = native(_select, _choice, "1", "select")
+
+
+def _always(numba: Any) -> Any:
+    """In Numba's loops what may be needed is computed, as a branch would keep them from vectorising."""
+
+    def any_of(typing_context: Any, c: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return context.get_constant(numba.types.boolean, True)
+
+        return numba.types.boolean(c), code
+
+    return numba.extending.intrinsic(any_of)
+
+
+any_of: Helper = native(np.any, _always, "1", "any_lane")
+
+
+@helper
+def size32(x: Any) -> Any:
+    """|x| in float32."""
+    return from_bits(np.int32(bits(x) & np.int32(0x7FFFFFFF)))
+
+
+@helper
+def size64(x: Any) -> Any:
+    """|x| in float64."""
+    return from_bits(np.int64(bits(x) & np.int64(0x7FFFFFFFFFFFFFFF)))
+
+
+@helper
+def signed32(y: Any, x: Any) -> Any:
+    """y, which has no sign, with that of x, in float32."""
+    return from_bits(np.int32(bits(y) | np.int32(bits(x) & np.int32(-0x80000000))))
+
+
+@helper
+def signed64(y: Any, x: Any) -> Any:
+    """y, which has no sign, with that of x, in float64."""
+    return from_bits(np.int64(bits(y) | np.int64(bits(x) & np.int64(-0x8000000000000000))))
 
 
 # Integers in the order of the numbers: the bits, with all but the sign of a negative number inverted. A maximum of

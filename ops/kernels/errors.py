@@ -13,23 +13,11 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import Helper, formula, helper, variants
-from tensorgraph.ops.kernels.bits import bits, from_bits, select
+from tensorgraph.ops.kernels.bits import bits, from_bits, select, size32, size64
 from tensorgraph.ops.kernels.exponentials import exp_low_sum
 from tensorgraph.ops.kernels.libm import sqrt
 
 __all__ = ["erf", "erfc", "head", "ndtr", "size"]
-
-
-@helper
-def _size32(x: Any) -> Any:
-    """|x| in float32."""
-    return from_bits(np.int32(bits(x) & np.int32(0x7FFFFFFF)))
-
-
-@helper
-def _size64(x: Any) -> Any:
-    """|x| in float64."""
-    return from_bits(np.int64(bits(x) & np.int64(0x7FFFFFFFFFFFFFFF)))
 
 
 @helper
@@ -44,7 +32,7 @@ def _head64(x: Any) -> Any:
     return from_bits(np.int64(bits(x) & np.int64(-0x100000000)))
 
 
-size: Helper = variants("size", _size32, _size64)
+size: Helper = variants("size", size32, size64)
 head: Helper = variants("head", _head32, _head64)
 
 

@@ -18,7 +18,10 @@ import numpy as np
 from tensorgraph.jit import EXACT_ZERO, Helper, helper, variants
 from tensorgraph.ops.kernels.bits import bits, from_bits, select
 
-__all__ = ["exp", "exp_low", "exp_low_sum", "expm1", "log", "log1p", "sigmoid", "tanh"]
+__all__ = [
+    "between_exp", "between_log", "exp", "exp2", "exp_low", "exp_low_sum", "expm1", "half_exp32", "half_exp64", "log",
+    "log1p", "log1p32", "log1p64", "log2", "log10", "sigmoid", "tanh",
+]  # fmt: skip
 
 
 def _singles(*values: float) -> tuple[Any, ...]:
@@ -42,6 +45,7 @@ _LOG2E32, _ROUND32, _HIGH32, _LOW32 = _singles(
 _LOG2E64, _ROUND64, _HIGH64, _LOW64 = _doubles(
     1.4426950408889634, 6755399441055744.0, float.fromhex("0x1.62e42fee00000p-1"), 1.908214929270587816e-10
 )
+_LN2_32, _LN2_64 = np.float32(np.log(2.0)), np.float64(np.log(2.0))
 _ROUND_BITS32, _ROUND_BITS64 = _ROUND32.view(np.int32), _ROUND64.view(np.int64)
 _LIFTED_ONE32, _LIFTED_ONE64 = np.float32(2.0**64).view(np.int32), np.float64(2.0**128).view(np.int64)
 _DROP32, _DROP64 = np.float32(2.0**-64), np.float64(2.0**-128)
@@ -108,6 +112,62 @@ def exp64(x: Any) -> Any:
     t = x * _LOG2E64 + _ROUND64
     n = t - _ROUND64
     r = (x - n * _HIGH64) - n * _LOW64
+    k = np.int64(bits(t) - _ROUND_BITS64)
+    h = np.int64(k >> 1)
+    a = from_bits(np.int64((h + 1023) << 52))
+    b = from_bits(np.int64((k - h + 1023) << 52))
+    return ((_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
+
+
+@helper
+def half_exp32(x: Any) -> Any:
+    """e^x / 2 in float32 for x >= 0: a number also where e^x is not."""
+    x = select(x > np.float32(100.0), np.float32(100.0), x)
+    t = x * _LOG2E32 + _ROUND32
+    n = t - _ROUND32
+    r = (x - n * _HIGH32) - n * _LOW32
+    k = np.int32(bits(t) - _ROUND_BITS32 - 1)
+    h = np.int32(k >> 1)
+    a = from_bits(np.int32((h + 127) << 23))
+    b = from_bits(np.int32((k - h + 127) << 23))
+    return ((_tail32(r) * r + _ONE32) * r + _ONE32) * a * b
+
+
+@helper
+def half_exp64(x: Any) -> Any:
+    """e^x / 2 in float64 for x >= 0: a number also where e^x is not."""
+    x = select(x > np.float64(720.0), np.float64(720.0), x)
+    t = x * _LOG2E64 + _ROUND64
+    n = t - _ROUND64
+    r = (x - n * _HIGH64) - n * _LOW64
+    k = np.int64(bits(t) - _ROUND_BITS64 - 1)
+    h = np.int64(k >> 1)
+    a = from_bits(np.int64((h + 1023) << 52))
+    b = from_bits(np.int64((k - h + 1023) << 52))
+    return ((_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
+
+
+@helper
+def exp232(x: Any) -> Any:
+    """2^x in float32."""
+    x = select(x < np.float32(-160.0), np.float32(-160.0), x)
+    x = select(x > np.float32(140.0), np.float32(140.0), x)
+    t = x + _ROUND32
+    r = (x - (t - _ROUND32)) * _LN2_32
+    k = np.int32(bits(t) - _ROUND_BITS32)
+    h = np.int32(k >> 1)
+    a = from_bits(np.int32((h + 127) << 23))
+    b = from_bits(np.int32((k - h + 127) << 23))
+    return ((_tail32(r) * r + _ONE32) * r + _ONE32) * a * b
+
+
+@helper
+def exp264(x: Any) -> Any:
+    """2^x in float64."""
+    x = select(x < np.float64(-1090.0), np.float64(-1090.0), x)
+    x = select(x > np.float64(1030.0), np.float64(1030.0), x)
+    t = x + _ROUND64
+    r = (x - (t - _ROUND64)) * _LN2_64
     k = np.int64(bits(t) - _ROUND_BITS64)
     h = np.int64(k >> 1)
     a = from_bits(np.int64((h + 1023) << 52))
@@ -196,6 +256,13 @@ _TINY32, _TINY64 = np.finfo(np.float32).tiny, np.finfo(np.float64).tiny
 _LIFT32, _LIFT64 = np.float32(2.0**25), np.float64(2.0**54)
 
 
+# the logarithm of 2 to base 10, in two parts, the first with so few bits that n times it is exact
+_LOG2_HIGH32, _LOG2_LOW32, _LOG10E32 = _singles(0.301025390625, 4.605038981195214e-06, 0.4342944819032518)
+_LOG2_HIGH64, _LOG2_LOW64, _LOG10E64 = _doubles(
+    float.fromhex("0x1.34413509f6000p-2"), 3.694239077158931e-13, 0.4342944819032518
+)
+
+
 @helper
 def _logarithm32(f: Any, n: Any, c: Any) -> Any:
     """ln of 2^n (1 + f), plus c, in float32; f in [sqrt(1/2) - 1, sqrt(2) - 1]."""
@@ -217,31 +284,81 @@ def _logarithm64(f: Any, n: Any, c: Any) -> Any:
 
 
 @helper
+def _apart32(x: Any) -> Any:
+    """n and f of x = 2^n (1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1], of a positive float32."""
+    small = x < _TINY32
+    i = np.int32(bits(select(small, x * _LIFT32, x)) - _MIDDLE32)
+    n = np.float32(np.int32(i >> 23)) - select(small, np.float32(25.0), _ZERO32)
+    return n, from_bits(np.int32((i & np.int32(0x7FFFFF)) + _MIDDLE32)) - _ONE32
+
+
+@helper
+def _at_ends32(y: Any, x: Any) -> Any:
+    """y, the logarithm of x, where x is a positive number, and what it is elsewhere."""
+    y = select(x == _ZERO32, -_INF32, y)
+    y = select(x == _INF32, x, y)
+    return select(x >= _ZERO32, y, _NAN32)
+
+
+@helper
 def log32(x: Any) -> Any:
     """ln x in float32."""
-    small = x < _TINY32
-    y = select(small, x * _LIFT32, x)
-    i = np.int32(bits(y) - _MIDDLE32)
-    n = np.float32(np.int32(i >> 23)) - select(small, np.float32(25.0), _ZERO32)
-    m = from_bits(np.int32((i & np.int32(0x7FFFFF)) + _MIDDLE32))
-    result = _logarithm32(m - _ONE32, n, _ZERO32)
-    result = select(x == _ZERO32, -_INF32, result)
-    result = select(x == _INF32, x, result)
-    return select(x >= _ZERO32, result, _NAN32)
+    n, f = _apart32(x)
+    return _at_ends32(_logarithm32(f, n, _ZERO32), x)
+
+
+@helper
+def log232(x: Any) -> Any:
+    """The logarithm of base 2 in float32."""
+    n, f = _apart32(x)
+    return _at_ends32(n + _logarithm32(f, _ZERO32, _ZERO32) * _LOG2E32, x)
+
+
+@helper
+def log1032(x: Any) -> Any:
+    """The logarithm of base 10 in float32."""
+    n, f = _apart32(x)
+    y = n * _LOG2_LOW32 + _logarithm32(f, _ZERO32, _ZERO32) * _LOG10E32
+    return _at_ends32(n * _LOG2_HIGH32 + y, x)
+
+
+@helper
+def _apart64(x: Any) -> Any:
+    """n and f of x = 2^n (1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1], of a positive float64."""
+    small = x < _TINY64
+    i = np.int64(bits(select(small, x * _LIFT64, x)) - _MIDDLE64)
+    n = np.float64(np.int64(i >> 52)) - select(small, np.float64(54.0), _ZERO64)
+    return n, from_bits(np.int64((i & np.int64(0xFFFFFFFFFFFFF)) + _MIDDLE64)) - _ONE64
+
+
+@helper
+def _at_ends64(y: Any, x: Any) -> Any:
+    """y, the logarithm of x, where x is a positive number, and what it is elsewhere."""
+    y = select(x == _ZERO64, -_INF64, y)
+    y = select(x == _INF64, x, y)
+    return select(x >= _ZERO64, y, _NAN64)
 
 
 @helper
 def log64(x: Any) -> Any:
     """ln x in float64."""
-    small = x < _TINY64
-    y = select(small, x * _LIFT64, x)
-    i = np.int64(bits(y) - _MIDDLE64)
-    n = np.float64(np.int64(i >> 52)) - select(small, np.float64(54.0), _ZERO64)
-    m = from_bits(np.int64((i & np.int64(0xFFFFFFFFFFFFF)) + _MIDDLE64))
-    result = _logarithm64(m - _ONE64, n, _ZERO64)
-    result = select(x == _ZERO64, -_INF64, result)
-    result = select(x == _INF64, x, result)
-    return select(x >= _ZERO64, result, _NAN64)
+    n, f = _apart64(x)
+    return _at_ends64(_logarithm64(f, n, _ZERO64), x)
+
+
+@helper
+def log264(x: Any) -> Any:
+    """The logarithm of base 2 in float64."""
+    n, f = _apart64(x)
+    return _at_ends64(n + _logarithm64(f, _ZERO64, _ZERO64) * _LOG2E64, x)
+
+
+@helper
+def log1064(x: Any) -> Any:
+    """The logarithm of base 10 in float64."""
+    n, f = _apart64(x)
+    y = n * _LOG2_LOW64 + _logarithm64(f, _ZERO64, _ZERO64) * _LOG10E64
+    return _at_ends64(n * _LOG2_HIGH64 + y, x)
 
 
 @helper(flags=EXACT_ZERO)
@@ -313,11 +430,47 @@ def sigmoid64(x: Any) -> Any:
     return select(x >= _ZERO64, _ONE64, e) / (_ONE64 + e)
 
 
+# powers of float32 go by float64, in which none of them, and no number on the way, leaves the range: a logarithm and
+# an exponential right to 2^-32
+_BETWEEN_L = _doubles(0.6666666655445165, 0.40000121876972, 0.2855081659971155, 0.23330581938241896)
+_BETWEEN_E = _doubles(
+    0.500000001346581, 0.16666666681623232, 0.041666464925285904, 0.0083333109254809, 0.0013933649996309251,
+    0.00019890990824673654,
+)  # fmt: skip
+
+
+@helper
+def between_log(x: Any) -> Any:
+    """ln x in float64 for x >= 0 with the digits of float32, right to some 32 digits."""
+    i = np.int64(bits(x) - _MIDDLE64)
+    n = np.float64(np.int64(i >> 52))
+    f = from_bits(np.int64((i & np.int64(0xFFFFFFFFFFFFF)) + _MIDDLE64)) - _ONE64
+    s = f / (_TWO64 + f)
+    z, c = s * s, _BETWEEN_L
+    y = n * _LN2_64 + (s + s) + s * z * (((c[3] * z + c[2]) * z + c[1]) * z + c[0])
+    return select(x == _ZERO64, -_INF64, select(x == _INF64, x, select(x == x, y, x)))
+
+
+@helper
+def between_exp(x: Any) -> Any:
+    """e^x in float64, right to some 32 digits; beyond the range of float32, a number beyond it."""
+    x = select(x < np.float64(-200.0), np.float64(-200.0), x)
+    x = select(x > np.float64(200.0), np.float64(200.0), x)
+    t = x * _LOG2E64 + _ROUND64
+    r = x - (t - _ROUND64) * _LN2_64
+    c = _BETWEEN_E
+    tail = ((((c[5] * r + c[4]) * r + c[3]) * r + c[2]) * r + c[1]) * r + c[0]
+    return (tail * r * r + r + _ONE64) * from_bits(np.int64((bits(t) - _ROUND_BITS64 + 1023) << 52))
+
+
 exp: Helper = variants("exp", exp32, exp64)
+exp2: Helper = variants("exp2", exp232, exp264)
 exp_low: Helper = variants("exp_low", exp_low32, exp_low64)
 exp_low_sum: Helper = variants("exp_low_sum", exp_low_sum32, exp_low_sum64, inputs=("x", "rest"))
 expm1: Helper = variants("expm1", expm132, expm164)
 log: Helper = variants("log", log32, log64)
+log2: Helper = variants("log2", log232, log264)
+log10: Helper = variants("log10", log1032, log1064)
 log1p: Helper = variants("log1p", log1p32, log1p64)
 tanh: Helper = variants("tanh", tanh32, tanh64)
 sigmoid: Helper = variants("sigmoid", sigmoid32, sigmoid64)

@@ -11,34 +11,27 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import Helper, chosen_by_type, formula, helper, variants
+from tensorgraph.ops.kernels.arcs import acos, asin, atan, atan2
 from tensorgraph.ops.kernels.bits import bits, select
 from tensorgraph.ops.kernels.errors import erf, erfc, ndtr
-from tensorgraph.ops.kernels.exponentials import exp, exp_low, expm1, log, log1p, sigmoid, tanh
-from tensorgraph.ops.kernels.libm import (
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atan2,
-    atanh,
-    cbrt,
-    ceil,
-    copysign,
-    cosh,
+from tensorgraph.ops.kernels.exponentials import (
+    between_exp,
+    between_log,
+    exp,
     exp2,
-    hypot,
+    exp_low,
+    expm1,
+    log,
+    log1p,
     log2,
     log10,
-    nextafter,
-    rint,
-    signbit,
-    sinh,
-    sqrt,
-    tan,
-    trunc,
+    sigmoid,
+    tanh,
 )
-from tensorgraph.ops.kernels.trigonometry import cos, sin
+from tensorgraph.ops.kernels.hyperbolic import acosh, asinh, atanh, cosh, sinh
+from tensorgraph.ops.kernels.libm import ceil, copysign, fmod, nextafter, rint, signbit, sqrt, trunc
+from tensorgraph.ops.kernels.roots import cbrt, hypot
+from tensorgraph.ops.kernels.trigonometry import cos, sin, tan
 
 __all__ = [
     "absolute",
@@ -66,8 +59,10 @@ __all__ = [
     "exp_low",
     "expm1",
     "floor",
+    "finite",
     "fmax",
     "fmin",
+    "fmod",
     "hardsigmoid",
     "hardswish",
     "hypot",
@@ -80,6 +75,8 @@ __all__ = [
     "log1p",
     "log2",
     "log_sigmoid",
+    "logaddexp",
+    "logaddexp2",
     "logit",
     "maximum",
     "minimum",
@@ -215,20 +212,18 @@ def over_cosh(a: Any, x: Any) -> Any:
     return a / c / c
 
 
-_INF = np.float64(np.inf)
+_INF32, _NAN32 = np.float32(np.inf), np.float32(np.nan)
 
 
 @helper
 def _narrow_power(a: Any, b: Any) -> Any:
     """a to the power b in float32, by way of float64, which has the digits that the logarithm needs."""
-    x, y = np.float64(a), np.float64(b)
-    size = exp(y * log(abs(x)))
-    broken = np.floor(y) != y
-    odd = (np.floor(0.5 * y) != 0.5 * y) & (np.floor(y) == y)
-    size = select((bits(x) < 0) & odd, -size, size)
-    size = select((x < 0.0) & (x > -_INF) & (abs(y) < _INF) & broken, np.float64(np.nan), size)
-    one = (y == 0.0) | (x == 1.0) | ((abs(x) == 1.0) & (abs(y) == _INF))
-    return np.float32(select(one, np.float64(1.0), size))
+    size = np.float32(between_exp(np.float64(b) * between_log(np.float64(absolute(a)))))
+    odd = (np.floor(np.float32(0.5) * b) != np.float32(0.5) * b) & (np.floor(b) == b)
+    size = select((bits(a) < np.int32(0)) & odd, -size, size)
+    size = select((a < np.float32(0)) & (a > -_INF32) & (absolute(b) < _INF32) & (b != np.floor(b)), _NAN32, size)
+    one = (b == np.float32(0)) | (a == np.float32(1)) | ((absolute(a) == np.float32(1)) & (absolute(b) == _INF32))
+    return select(one, np.float32(1), size)
 
 
 @helper
@@ -352,6 +347,40 @@ def logit(x: Any) -> Any:
     near = absolute(x - 0.5) < 0.25
     centred = log1p((2.0 * x - 1.0) / select(near, 1.0 - x, 1.0))
     return select(near, centred, log(x) - log1p(-x))
+
+
+@formula
+def logaddexp(a: Any, b: Any) -> Any:
+    """log(e^a + e^b), of e^-|a - b| only, so that nothing overflows."""
+    return maximum(a, b) + log1p(exp_low(-absolute(select(a == b, 0.0, a - b))))
+
+
+@formula
+def logaddexp2(a: Any, b: Any) -> Any:
+    """The like with powers of 2."""
+    return maximum(a, b) + 1.4426950408889634 * log1p(exp2(-absolute(select(a == b, 0.0, a - b))))
+
+
+@helper
+def _largest32(x: Any) -> Any:
+    return np.float32(3.4028234663852886e38)
+
+
+@helper
+def _largest64(x: Any) -> Any:
+    return np.float64(1.7976931348623157e308)
+
+
+largest = variants("largest", _largest32, _largest64)
+
+
+@helper
+def finite(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
+    """x, with numbers in place of NaN and infinities, by default the largest there are for these."""
+    top = largest(x) if posinf is None else posinf
+    low = -largest(x) if neginf is None else neginf
+    y = select(x > largest(x), top, x)
+    return select(x == x, select(x < -largest(x), low, y), nan)
 
 
 @formula

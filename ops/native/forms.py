@@ -9,12 +9,15 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tensorgraph.native.kernel import from_text
 from tensorgraph.native.words import absolute, bits, from_bits, most, select
-from tensorgraph.ops.kernels import gelu
+from tensorgraph.ops.kernels import gelu, scalar
+from tensorgraph.ops.kernels.libm import rint
 from tensorgraph.ops.kernels.powers import is_short
 
-__all__ = ["BINADE", "GELU", "GELU_PULL", "POWER", "Form"]
+__all__ = ["BINADE", "GELU", "GELU_PULL", "POWER", "ROUND", "Form"]
 
 INFINITY = float("inf")
 
@@ -56,10 +59,34 @@ def whole_power(n: int) -> Callable[..., Any]:
         k += 1
 
 
+@functools.cache
+def takes_the_root() -> bool:
+    """Whether NumPy takes the root for a power of 1/2, which of -inf is NaN: not all of its versions do."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isnan(np.power(np.array([-np.inf]), 0.5))[0])
+
+
+@functools.cache
+def half_power(halves: int) -> Callable[..., Any]:
+    """A power of so many halves, an odd number of them, by a root and products: of numbers below 0 NaN, but of -inf as
+    of inf, which is what NumPy gives."""
+    if halves == 1 and takes_the_root():
+        return scalar.sqrt.body  # type: ignore[no-any-return]
+    whole = whole_power((abs(halves) - 1) // 2) if abs(halves) > 1 else None
+    scope = {"absolute": scalar.absolute, "select": select, "sqrt": scalar.sqrt, "whole": whole}
+    text = "def half_power(x):\n    a = absolute(x)\n    y = sqrt(a)" + (" * whole(a)" if whole else "")
+    y = "y" if halves > 0 else "1.0 / y"
+    return from_text(f"{text}\n    return select((x < 0.0) & (a < 1e999), 1e999 - 1e999, {y})\n", scope, "power")
+
+
 def _power(known: Sequence[Any], attrs: Mapping[str, Any]) -> Choice | None:
     exponent = known[1]
-    if known[0] is None and exponent is not None and is_short(exponent) and exponent:
+    if known[0] is not None or exponent is None:
+        return None
+    if is_short(exponent) and exponent:
         return whole_power(int(exponent)), (0,)
+    if abs(exponent) < 8 and exponent % 1.0 == 0.5:
+        return half_power(int(2 * exponent)), (0,)
     return None
 
 
@@ -83,4 +110,20 @@ def _binade(known: Sequence[Any], attrs: Mapping[str, Any]) -> Choice | None:
     return binade, (0,)
 
 
+@functools.cache
+def rounded(decimals: int) -> Callable[..., Any]:
+    """The nearest number with so many decimals, as NumPy computes it."""
+    if not decimals:
+        return rint.body  # type: ignore[no-any-return]
+    power = float(10 ** abs(decimals))
+    value = f"rint(x * {power!r}) / {power!r}" if decimals > 0 else f"rint(x / {power!r}) * {power!r}"
+    return from_text(f"def rounded(x):\n    return {value}\n", {"rint": rint}, "round")
+
+
+def _round(known: Sequence[Any], attrs: Mapping[str, Any]) -> Choice | None:
+    decimals = attrs["decimals"]
+    return (rounded(decimals), (0,)) if abs(decimals) <= 22 else None  # whose power of 10 is exact
+
+
 POWER, GELU, GELU_PULL, BINADE = Form(_power), Form(_gelu), Form(_gelu_pull), Form(_binade)
+ROUND = Form(_round)

@@ -15,11 +15,7 @@ FLOATS = {"Add": "fadd", "Sub": "fsub", "Mult": "fmul", "Div": "fdiv"}
 INTEGERS = {"Add": "add", "Sub": "sub", "Mult": "mul", "RShift": "ashr", "LShift": "shl"}
 BITWISE = {"BitAnd": "and", "BitOr": "or", "BitXor": "xor"}
 # functions of the C library, called lane by lane
-LIBRARY = {
-    "tan": "tan", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh",
-    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "exp2": "exp2", "log2": "log2", "log10": "log10",
-    "cbrt": "cbrt", "arctan2": "atan2", "hypot": "hypot", "nextafter": "nextafter", "power": "pow", "fmod": "fmod",
-}  # fmt: skip
+LIBRARY = {"nextafter": "nextafter", "power": "pow", "fmod": "fmod"}
 
 PYTHON: dict[str, Callable[[Any, Any], Any]] = {
     "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b, "Mult": lambda a, b: a * b, "Div": lambda a, b: a / b,
@@ -223,9 +219,23 @@ class Arithmetic:
             other = self.binary("BitXor", self.compare("Lt", rest, zero), self.compare("Lt", b, zero))
             moved = self.select(other, self.binary("Add", rest, b), rest)
             return self.select(self.compare("Eq", rest, zero), self.copysign(zero, b), moved)  # type: ignore[no-any-return]
-        of_integers = "integers have: integer(x) makes one, bits(x) takes its bits"
-        remedy = "write floor(a / b)" if kind == "FloorDiv" else of_integers
-        raise TypeError(f"numbers have no operator {kind}; {remedy}")
+        if kind == "FloorDiv":
+            return self._whole_quotient(a, b)
+        raise TypeError(f"numbers have no operator {kind}; integers have: integer(x) makes one, bits(x) takes its bits")
+
+    def _whole_quotient(self, a: Value, b: Value) -> Value:
+        """a // b of numbers, of what `fmod` leaves, which is exact, as NumPy computes it."""
+        zero, one = literal(a.type, 0.0), literal(a.type, 1.0)
+        rest, quotient = self.library("fmod", a, b), self.binary("Div", a, b)
+        other = self.binary("BitXor", self.compare("Lt", rest, zero), self.compare("Lt", b, zero))
+        other = self.binary("BitAnd", other, self.compare("NotEq", rest, zero))
+        parts = self.binary("Div", self.binary("Sub", a, rest), b)
+        parts = self.select(other, self.binary("Sub", parts, one), parts)
+        whole = self.unary("floor", parts)
+        more = self.compare("Gt", self.binary("Sub", parts, whole), 0.5)
+        whole = self.select(more, self.binary("Add", whole, one), whole)
+        whole = self.select(self.compare("Eq", parts, zero), self.copysign(zero, quotient), whole)
+        return self.select(self.compare("Eq", b, zero), quotient, whole)  # type: ignore[no-any-return]
 
     def _divided(self, kind: str, a: Value, b: Value) -> Value:
         """Python's // and %, which round down; the processor rounds towards 0."""
