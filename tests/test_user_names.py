@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tensorgraph as tg
+from tensorgraph.text.names import names
 
 
 def names_of(function: Any, *examples: Any) -> list[list[str | None]]:
@@ -138,3 +139,18 @@ def test_a_derivative_in_a_direction_is_called_after_its_value() -> None:
     text = str(graph)
     assert "return (y, y_dot)" in text and "d_x" not in text and "d_w" not in text
     assert tg.parse(text) == graph
+
+
+def test_printed_names_are_the_callers_own_and_those_of_no_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    def f(x):
+        later = tg.exp(x)
+        return later * 2.0
+
+    graph = tg.trace(f, tg.f32[3])
+    first = names(graph)
+    assert [*first.values()] == ["x", "later", "v0"]
+    first.clear()
+    assert [*names(graph).values()] == ["x", "later", "v0"]
+    assert [*names(graph, {"x"}).values()] == ["x_2", "later", "v0"]
+    monkeypatch.setitem(tg.CATALOGUE, "later", tg.CATALOGUE["exp"])
+    assert [*names(graph).values()] == ["x", "later_", "v0"]

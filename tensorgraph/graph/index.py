@@ -21,9 +21,12 @@ class Index:
         The numbers of the equations that read a value, each once, in order; no entry where nobody does.
     results : frozenset of Var
         What the graph gives or writes.
+    depths : dict of Var to int
+        How many equations lie one before the other up to a value, its own included; inputs, cells and captured arrays
+        are not in it.
     """
 
-    __slots__ = ("equations", "position", "results", "users")
+    __slots__ = ("_depths", "equations", "position", "results", "users")
 
     def __init__(self, graph: Graph) -> None:
         self.equations = graph.equations
@@ -38,6 +41,17 @@ class Index:
                     numbers.append(number)
         self.users: dict[Var, tuple[int, ...]] = {var: tuple(numbers) for var, numbers in users.items()}
         self.results: frozenset[Var] = frozenset(graph.results())
+        self._depths: dict[Var, int] | None = None
+
+    @property
+    def depths(self) -> dict[Var, int]:
+        if self._depths is None:
+            found: dict[Var, int] = {}
+            for eq in self.equations:
+                depth = 1 + max((found.get(var, 0) for var in eq.variables()), default=0)
+                found.update((out, depth) for out in eq.outputs)
+            self._depths = found
+        return self._depths
 
     def maker(self, atom: Var | Literal) -> Equation | None:
         """The equation that makes a value; None for inputs, cells, captured arrays and literals."""

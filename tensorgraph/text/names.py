@@ -5,6 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
+from collections.abc import Collection
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -27,6 +29,7 @@ def reserved() -> set[str]:
     return {*CATALOGUE, *keyword.kwlist, *keyword.softkwlist, *WORDS}
 
 
+@lru_cache(8192)
 def identifier(wanted: str) -> str:
     """A Python identifier near a user's name: ``blocks.0.weight`` is ``blocks_0_weight``, ``0.weight`` ``weight_0``."""
     # Python takes μ and the micro sign for one name, and reads the former
@@ -40,10 +43,22 @@ def identifier(wanted: str) -> str:
     return base if base.isidentifier() and base == unicodedata.normalize("NFKC", base) else "v"
 
 
-def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:
-    """A Python identifier for each variable: the user's name where known, else one that says what it is."""
+def names(graph: Graph, taken: Collection[str] = ()) -> dict[Var, str]:
+    """A Python identifier for each variable: the user's name where known, else one that says what it is.
+
+    `taken`: what is called something else beside it. Without, they are made once: reports ask for them at every line.
+    """
+    if taken:
+        return _names(graph, taken)
+    known, closed = graph._cache.get("names"), reserved()
+    if known is None or known[0] != closed:  # the name of an op that was declared since is no value's
+        known = graph._cache["names"] = closed, _names(graph, ())
+    return dict(known[1])
+
+
+def _names(graph: Graph, taken: Collection[str]) -> dict[Var, str]:
     closed = reserved()
-    used: set[str] = {*closed, *(taken or ()), identifier(graph.name)}
+    used: set[str] = {*closed, *taken, identifier(graph.name)}
     tried: dict[str, int] = {}
     result: dict[Var, str] = {}
 

@@ -219,6 +219,62 @@ def region(graph: Graph, key: Any) -> Region:
     return found[which or 0]
 
 
+class _Called:
+    """What the parts of a graph are called, by name; made once a graph.
+
+    Attributes
+    ----------
+    calls : dict of str to dict of Call to list of int
+        The numbers of the equations of modules and scopes by their paths, and of functions by their names; of calls of
+        one name that lie in each other the outermost.
+    classes : dict of str to dict of Call to list of int
+        Likewise all of them, by the names of classes and functions.
+    scopes : dict of str to list of int
+        The numbers of the equations that stand in a scope itself.
+    values : dict of str to dict of Var to None
+        What users call values, in the functions around them too.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.calls: dict[str, dict[Call | None, list[int]]] = {}
+        self.classes: dict[str, dict[Call | None, list[int]]] = {}
+        self.scopes: dict[str, list[int]] = {}
+        self.values: dict[str, dict[Var, None]] = {}
+        for var in graph.variables():
+            if var.name:
+                self.values.setdefault(var.name, {})[var] = None
+        around: dict[Call | None, list[Call]] = {None: []}
+        for number, eq in enumerate(graph.equations):
+            if eq.call is not None and eq.call not in around:
+                around[eq.call] = [*eq.call.callers()]
+            for call in around[eq.call]:
+                for out in eq.outputs:
+                    if out in call.names:
+                        self.values.setdefault(call.names[out], {})[out] = None
+            if eq.origin is not None or eq.is_gradient:  # a gradient's equation stands in the call, and is no part
+                continue
+            self.scopes.setdefault(eq.scope, []).append(number)
+            calls = [call for call in around[eq.call] if call.parent is not None]
+            for table, named in (
+                (self.calls, {call.name if call.kind == "function" else call.path: call for call in calls}),
+                (self.classes, {call.name: call for call in calls}),
+            ):
+                for name, call in named.items():
+                    table.setdefault(name, {}).setdefault(call, []).append(number)
+
+    def below(self, path: str) -> list[int]:
+        """The equations of the scopes within a path."""
+        return sorted(n for scope, numbers in self.scopes.items() if _is_within(scope, path) for n in numbers)
+
+
+def _called(graph: Graph) -> _Called:
+    known = graph._cache.get("called")
+    if known is None:
+        known = graph._cache["called"] = _Called(graph)
+    result: _Called = known
+    return result
+
+
 def _calls(graph: Graph, name: str, of_class: bool = False) -> Iterator[Region]:
     """The calls of a module, a function or a scope of this name: the outermost of those that lie in each other.
 
@@ -226,46 +282,23 @@ def _calls(graph: Graph, name: str, of_class: bool = False) -> Iterator[Region]:
     """
     if not name:
         return
-    members: dict[Call | None, list[int]] = {}
-    below: list[int] = []
-    for number, eq in enumerate(graph.equations):
-        if eq.origin is not None or eq.is_gradient:  # a gradient's equation stands in the call, and is no part of it
-            continue
-        call = None
-        for one in () if eq.call is None else eq.call.callers():
-            by_name = of_class or one.kind == "function"
-            if one.parent is not None and (one.name if by_name else one.path) == name:
-                call = one
-        if call is not None:
-            members.setdefault(call, []).append(number)
-        elif not of_class and _is_within(eq.scope, name):
-            below.append(number)
-    if below and not members:
-        members[None] = below
+    called = _called(graph)
+    members = (called.classes if of_class else called.calls).get(name, {})
+    if not members and not of_class and (below := called.below(name)):
+        members = {None: below}
     for call, numbers in members.items():
         yield _part(graph, name, tuple(numbers), call)
 
 
 def _values(graph: Graph, name: str) -> Iterator[Region]:
     """The values of this name: what their users call them, else what they are printed as."""
-    printed = names(graph)
-    called: dict[Var, None] = {}
-    for var in graph.variables():
-        if var.name == name:
-            called[var] = None
-    for eq in graph.equations:
-        for call in () if eq.call is None else eq.call.callers():
-            for out in eq.outputs:
-                if call.names.get(out) == name:
-                    called[out] = None
+    called = {**_called(graph).values.get(name, {})}
     for var in [*called]:  # one that is only another name of a value is that value
         maker = graph.index.maker(var)
         if maker is not None and "identity" in maker.op.traits and maker.inputs[0] in called:
             del called[var]
     called.update((decl.var, None) for decl in graph.cells if decl.path == name)
-    if not called:
-        called = {var: None for var, own in printed.items() if own == name}
-    for var in called:
+    for var in called or [var for var, own in names(graph).items() if own == name]:
         number = graph.index.position.get(var)
         if number is None:
             yield Region(graph, name, (), None, (var,), (var,))
@@ -283,8 +316,8 @@ def _part(
     read: dict[Var, None] = {}
     if outputs is None and call is not None:
         read.update((v, None) for v in flatten(list(call.arguments.values()))[0] if type(v) is Var)
-    known = {*graph.inputs, *graph.index.position}
-    given = {var for var in read if var in known and var not in made}
+    known = graph.index.position
+    given = {var for var in read if (var in known or var in graph.inputs) and var not in made}
     read = {var: None for var in read if var in given}
     for n in numbers:
         for var in graph.equations[n].variables():

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.graph.graph import Equation, Literal, Var, typed_key
+from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.graph.index import Index
 from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rewriting.sides import UNFIT, Pattern, Side
 
@@ -100,14 +101,12 @@ class Search:
     values: Values
     pattern: Pattern
     exact: bool
-    makers: dict[Var, Equation] = field(init=False)
     inputs: frozenset[Var] = field(init=False)
+    index: Index = field(init=False)
     steps: int = 0
 
     def __post_init__(self) -> None:
-        graph = self.pattern.graph
-        self.makers = {out: eq for eq in graph.equations for out in eq.outputs}
-        self.inputs = frozenset(graph.inputs)
+        self.inputs, self.index = frozenset(self.pattern.graph.inputs), self.pattern.graph.index
 
     @property
     def roots(self) -> list[Var]:
@@ -116,8 +115,8 @@ class Search:
     def at(self, number: int, bound: Mapping[Var, Var | Literal] = {}) -> Iterator[Bound]:
         """What stands for each of the pattern's variables, where its first result is one of this equation's."""
         first, *rest = self.roots
-        eq, made = self.values.view.equations[number], self.makers[first]
-        if made.op is not eq.op or len(made.outputs) > len(eq.outputs):
+        eq, made = self.values.view.equations[number], self.index.maker(first)
+        if made is None or made.op is not eq.op or len(made.outputs) > len(eq.outputs):
             return
         self.steps = 0
         yield from self._others(rest, [(first, eq.outputs[made.outputs.index(first)])], dict(bound))
@@ -129,8 +128,8 @@ class Search:
                 yield way
                 continue
             root, *later = rest
-            made = self.makers[root]
-            if root in way:
+            made = self.index.maker(root)
+            if made is None or root in way:
                 yield from self._others(later, [], way)
                 continue
             position = made.outputs.index(root)
@@ -186,7 +185,7 @@ class Search:
         return not self.exact or theirs.aval == ours.aval
 
     def _commutes(self, theirs: Var) -> bool:
-        eq = self.makers.get(theirs)
+        eq = self.index.maker(theirs)
         return eq is not None and "commutative" in eq.op.traits
 
     def _beyond(self, theirs: Var, ours: Var | Literal) -> list[tuple[Any, Any]] | None:
@@ -199,10 +198,14 @@ class Search:
             return []
         if theirs in self.pattern.cells:
             return [] if self.values.cells.get(self.pattern.cells[theirs]) is ours else None
-        e, f = self.makers[theirs], view.maker(ours)
-        if f is None or e.op is not f.op or (self.exact and typed_key(dict(e.attrs)) != typed_key(dict(f.attrs))):
+        e, f = self.index.maker(theirs), view.maker(ours)
+        if e is None or f is None or e.op is not f.op:
+            return None
+        if self.exact and typed_key(dict(e.attrs)) != typed_key(dict(f.attrs)):
             return None
         if type(ours) is not Var or len(e.outputs) > len(f.outputs):
+            return None
+        if view.graph.index.depths[ours] < self.index.depths[theirs]:  # a long pattern is sought where it can end
             return None
         if f.outputs.index(ours) != e.outputs.index(theirs) or (self.exact and theirs.aval != ours.aval):
             return None
@@ -227,7 +230,7 @@ def occurrences(values: Values, side: Side, patterns: Iterable[Pattern]) -> list
         if not view.live[number]:
             continue
         for pattern in patterns:
-            made = next((e for e in pattern.graph.equations if pattern.graph.outputs[0] in e.outputs), None)
+            made = pattern.graph.index.maker(pattern.graph.outputs[0])
             occurrence = _occurrence(values, side, pattern, number) if made and made.op is eq.op else None
             if occurrence is not None:
                 result.append(occurrence)
@@ -253,7 +256,7 @@ def _occurrence(values: Values, side: Side, pattern: Pattern, number: int) -> Oc
             continue
         literals = [a for a in arguments if isinstance(a, Literal)]
         search = Search(values, exact, exact=True)
-        if exact.graph.outputs and exact.graph.outputs[0] in search.makers:
+        if exact.graph.outputs and exact.graph.outputs[0] in search.index.position:
             for bound in search.at(number):
                 found = _finished(values, exact, arguments, literals, bound)
                 if found is not None:
