@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Iterator
-from types import BuiltinFunctionType, CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from collections.abc import Iterator, Mapping
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tensorgraph.compile.guards import AbsentGuard, AttributeGuard, Guard, ItemGuard
+from tensorgraph.compile.guards import AbsentGuard, AttributeGuard, Guard, ItemGuard, KindGuard
 from tensorgraph.compile.structure import is_marked, is_plain
 from tensorgraph.engine.tensor import Tensor
 
-__all__ = ["FUNCTIONS", "MISSING", "holds", "is_library", "read_attribute", "values_of", "written"]
+__all__ = [
+    "FUNCTIONS", "MISSING", "class_attribute", "function_of", "holds", "is_library", "read_attribute", "values_of",
+    "written",
+]  # fmt: skip
 
 STDLIB = sysconfig.get_paths()["stdlib"]
 OTHERS = ("tensorgraph", "numpy", "builtins", "numba", "llvmlite")
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
+ACCESSORS = ("fget", "func")  # of a property, and of a cached one
 MISSING = object()
 PROXIES: WeakKeyDictionary[type, Any] = WeakKeyDictionary()  # one object a class, to know it again
 
@@ -42,13 +54,17 @@ def read_attribute(value: Any, name: str, path: str) -> tuple[Any, list[Guard]]:
             return MISSING, []
         return _item(vars(value), name, path)
     if isinstance(value, type):
-        return _of_class(value, name, path)
+        return class_attribute(value, name, path)
     if is_plain(value) or isinstance(value, (Tensor, np.ndarray, *FUNCTIONS)):
         return MISSING, []
     own = getattr(value, "__dict__", None)
+    if name == "__dict__":
+        return (MISSING, []) if own is None or is_marked(value) else (own, [])
     if isinstance(own, dict) and name in own:
         return (own[name], []) if is_marked(value) else _item(own, name, path)
-    found, guards = _of_class(kind, name, path)
+    found, guards = class_attribute(kind, name, path)
+    if guards:
+        guards.append(KindGuard(path, value))
     if isinstance(found, MemberDescriptorType):
         try:
             found = object.__getattribute__(value, name)
@@ -70,13 +86,25 @@ def _item(mapping: Any, name: str, path: str) -> tuple[Any, list[Guard]]:
     return mapping[name], [ItemGuard(path, mapping, name, mapping[name])]
 
 
-def _of_class(kind: type, name: str, path: str) -> tuple[Any, list[Guard]]:
+def class_attribute(kind: type, name: str, path: str) -> tuple[Any, list[Guard]]:
+    """What a class or one of its bases has by a name, and its guards; none of what is a library's."""
     for base in kind.__mro__:
         if name in vars(base):
             value = vars(base)[name]
-            library = is_library(base.__module__, getattr(sys.modules.get(base.__module__), "__file__", None))
-            return value, [] if library else [ItemGuard(path, PROXIES.setdefault(base, vars(base)), name, value)]
+            if is_library(base.__module__, getattr(sys.modules.get(base.__module__), "__file__", None)):
+                return value, []
+            if isinstance(value, (FunctionType, property)) or not hasattr(type(value), "__get__"):
+                return value, [AttributeGuard(path, kind, name, value)]  # a class between may get one too
+            return value, [ItemGuard(path, PROXIES.setdefault(base, vars(base)), name, value)]
     return MISSING, []
+
+
+def function_of(value: Any, code: CodeType) -> FunctionType | None:
+    """The function of a code that a class holds: as a method of any kind, or as a property."""
+    for found in (value, getattr(value, "__func__", None), *(getattr(value, name, None) for name in ACCESSORS)):
+        if isinstance(found, FunctionType) and found.__code__ is code:
+            return found
+    return None
 
 
 def written(holder: Any, name: Any) -> Any:
@@ -105,4 +133,4 @@ def values_of(container: Any) -> Iterator[Any]:
     """What is in a container."""
     if isinstance(container, np.ndarray):
         return iter(container.flat)
-    return iter(container.values() if isinstance(container, dict) else container)
+    return iter(container.values() if isinstance(container, Mapping) else container)

@@ -27,14 +27,17 @@ __all__ = [
     "BytesGuard",
     "CellGuard",
     "ContentsGuard",
+    "ContextGuard",
     "EnvironGuard",
     "GradGuard",
     "Guard",
     "Guards",
     "ItemGuard",
+    "KindGuard",
 ]
 
 ndarray = np.ndarray
+UNSET = object()  # what a context variable gives that nobody has set
 SMALL = 4096  # bytes of an array that are compared as one string
 MOST_ITEMS, MOST_BYTES = 1000, 1 << 18  # beyond, the user is told
 
@@ -88,7 +91,7 @@ class ItemGuard(Guard):
 
 
 class AbsentGuard(Guard):
-    """A key that a mapping does not have: an attribute that an object has of its class."""
+    """A key that a mapping does not have: an attribute that an object has of its class, a name that is built in."""
 
     expression = "{k} not in {o}"
 
@@ -96,7 +99,7 @@ class AbsentGuard(Guard):
         super().__init__(what, mapping, key, None)
 
     def change(self) -> str | None:
-        return f"{self.what} was its class's and is its own now" if self.key in self.looked_at else None
+        return f"{self.what} is another one now" if self.key in self.looked_at else None
 
 
 class CellGuard(Guard):
@@ -109,12 +112,36 @@ class CellGuard(Guard):
 
 
 class AttributeGuard(Guard):
-    """An attribute that lies in no ``__dict__``: a slot."""
+    """An attribute that lies in no ``__dict__``, a slot, or that a class has of itself or of its bases."""
 
     expression = "{o}.{name} is {e}"
 
     def now(self) -> Any:
         return getattr(self.looked_at, self.key)
+
+
+class KindGuard(Guard):
+    """The class of an object, of which an attribute was taken."""
+
+    expression = "type({o}) is {e}"
+
+    def __init__(self, what: str, value: Any) -> None:
+        super().__init__(f"the class of what has {what}", value, None, type(value))
+
+    def now(self) -> Any:
+        return type(self.looked_at)
+
+
+class ContextGuard(Guard):
+    """A context variable."""
+
+    expression = "{o}.get({k}) is {e}"
+
+    def __init__(self, what: str, variable: Any) -> None:
+        super().__init__(what, variable, UNSET, variable.get(UNSET))
+
+    def now(self) -> Any:
+        return self.looked_at.get(UNSET)
 
 
 class GradGuard(Guard):

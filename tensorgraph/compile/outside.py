@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import dis
 import functools
 import gc
@@ -18,7 +20,8 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.keywords import inner
 
 __all__ = [
-    "ENTROPY", "ENVIRONS", "aside", "clock_lines", "is_clock", "is_passing", "reader_of", "runs_clock", "seeder_of",
+    "ENTROPY", "ENVIRONS", "READERS", "aside", "clock_lines", "is_clock", "is_passing", "reader_of", "runs_clock",
+    "seeder_of",
 ]  # fmt: skip
 
 # functions, by the module or class that has them
@@ -48,6 +51,16 @@ ENTROPY = frozenset(
     [getattr(random.SystemRandom, name).__code__ for name in ("getrandbits", "random", "randbytes")]
     + [random.Random.seed.__code__]
 )
+
+
+# functions of Python's own that read all that one of their arguments holds
+READERS: dict[CodeType, str] = {
+    dataclasses.asdict.__code__: "obj",
+    dataclasses.astuple.__code__: "obj",
+    dataclasses.replace.__code__: "obj",
+    copy.copy.__code__: "x",
+    copy.deepcopy.__code__: "x",
+}
 
 
 def reader_of(frame: FrameType) -> FrameType | None:

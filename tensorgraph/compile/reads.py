@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import dis
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-__all__ = ["Chain", "attribute_names", "chains"]
+__all__ = ["Chain", "Varying", "attribute_names", "chains", "links_behind", "varying_names"]
+
+Links = tuple[tuple[bool, Any], ...]
 
 SKIPPED = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL", "RESUME", "PRECALL", "NOP", "COPY_FREE_VARS", "MAKE_CELL"})
 GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
@@ -25,7 +29,7 @@ class Chain:
     Attributes
     ----------
     root : str
-        ``"global"``, ``"free"`` (of a function around it), ``"argument"``, or ``"local"``.
+        ``"global"``, ``"free"`` (of a function around it), ``"argument"``, ``"local"``, or ``"result"`` of a call.
     is_written : bool
         Whether the last link, or the name itself, is written and not read.
     name : str
@@ -67,21 +71,79 @@ def chains(code: CodeType) -> tuple[Chain, ...]:
             continue
         else:
             continue
-        links: list[tuple[bool, Any]] = []
-        while at < len(instructions):
-            after = instructions[at]
-            if after.opname in ATTRIBUTE:
-                links.append((True, after.argval))
-                at += 1
-            elif _is_key(after) and at + 1 < len(instructions) and _is_item(instructions[at + 1]):
-                links.append((False, after.argval))
-                at += 2
-            else:
-                break
-        found[Chain(root, name, tuple(links))] = None
+        links, at = _links(instructions, at)
+        found[Chain(root, name, links)] = None
         if at < len(instructions) and instructions[at].opname in WRITES:
             found[Chain(root, name, (*links, (True, instructions[at].argval)), True)] = None
     return tuple(found)
+
+
+def _links(instructions: Sequence[dis.Instruction], at: int) -> tuple[Links, int]:
+    """The attributes and items that are read one of the other from a place on, and where that ends."""
+    links: list[tuple[bool, Any]] = []
+    while at < len(instructions):
+        after = instructions[at]
+        if after.opname in ATTRIBUTE:
+            links.append((True, after.argval))
+            at += 1
+        elif _is_key(after) and at + 1 < len(instructions) and _is_item(instructions[at + 1]):
+            links.append((False, after.argval))
+            at += 2
+        else:
+            break
+    return tuple(links), at
+
+
+@functools.lru_cache(maxsize=4096)
+def links_behind(code: CodeType, offset: int) -> Links:
+    """What is read of what the instruction at an offset gives: a call, an operator, an attribute that is computed."""
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in SKIPPED]
+    return _links(instructions, bisect.bisect_right([i.offset for i in instructions], offset))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Varying:
+    """Variables that hold one thing after the other.
+
+    Attributes
+    ----------
+    chains : dict
+        What is read of each.
+    within_lines : bool
+        Whether one of them changes twice in a line.
+    """
+
+    chains: dict[str, list[Chain]]
+    within_lines: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def varying_names(code: CodeType) -> Varying | None:
+    """The variables of which something is read, and that are set in a loop or more than once; None if none is."""
+    found: dict[str, list[Chain]] = {}
+    for chain in chains(code):
+        if chain.root == "local" and chain.links and not chain.is_written:
+            found.setdefault(chain.name, []).append(chain)
+    if not found:
+        return None
+    instructions = [*dis.get_instructions(code)]
+    loops = [(i.argval, i.offset) for i in instructions if i.opcode in dis.hasjrel and i.argval < i.offset]
+    given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    places: dict[str, list[tuple[int, int | None]]] = {name: [(-1, None)] for name in given}
+    line: int | None = None
+    for i in instructions:
+        line = i.positions.lineno if i.positions is not None and i.positions.lineno is not None else line
+        if i.opname.startswith(("STORE_FAST", "STORE_DEREF")):
+            stored = _names(i.argval)[:1] if "LOAD" in i.opname else _names(i.argval)
+            for name in stored:
+                places.setdefault(name, []).append((i.offset, line))
+    varying = {}
+    for name, its in found.items():
+        stores = places.get(name, [])
+        if len(stores) > 1 or any(start <= at <= end for at, _ in stores for start, end in loops):
+            varying[name] = its
+    within = any(len({line for _, line in places[name]}) < len(places[name]) for name in varying)
+    return Varying(varying, within) if varying else None
 
 
 def _is_item(instruction: dis.Instruction) -> bool:

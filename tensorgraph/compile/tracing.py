@@ -126,7 +126,7 @@ def trace_call(
                 f"{name_of_function(function)} {watcher.refusals[0]}: pass what it gives as an argument, or leave this "
                 "function uncompiled"
             )
-        changed = watcher.own_change()
+        changed = watcher.own_change((function, inner(function), arguments, *arguments[0]))
         if not missing and (changed is None or again):
             break
         again = not missing  # what is put into a cache is there the second time
@@ -160,7 +160,7 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
     for array in once.shared:
         watcher.add(ArrayGuard("the array in a captured tensor", array))
     roots = (*watcher.roots.values(), *cells)
-    guards = Guards(watcher.guards.values(), roots, watcher.structures, watcher.modes)
+    guards = Guards(watcher.all_guards(), roots, watcher.structures, watcher.modes)
     return Traced(graph, cells, once.found, tuple(once.left), guards, watcher, once.sizes)
 
 

@@ -4,7 +4,8 @@ The plan:
 1. `sys.settrace` shows each frame as it begins and ends; those of the user's are looked at, of this library's only
    the modules and optimisers that ran;
 2. the chains in the frame's code (`reads.chains`) are followed from its globals, closure and arguments as it begins,
-   from its other variables as it ends, and each step on the way becomes a guard;
+   from its other variables as it ends and, where they hold one thing after the other, at each line, and from what it
+   gives as a result; each step on the way becomes a guard (`values.py`);
 3. where a chain ends in a container, its items are guarded, and of objects in it the attributes that the code names;
 4. what modules and optimisers hold is left to the mark (`structure.py`); arrays that the trace took are compared by
    their numbers;
@@ -16,21 +17,22 @@ from __future__ import annotations
 import copy
 import gc
 import sys
-from array import array as Numbers
-from collections import deque
-from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
+from contextvars import ContextVar
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
-import numpy as np
-
-from tensorgraph.compile.attributes import FUNCTIONS, MISSING, holds, is_library, read_attribute, values_of, written
+from tensorgraph.compile.attributes import (
+    MISSING,
+    class_attribute,
+    function_of,
+    holds,
+    is_library,
+    read_attribute,
+)
 from tensorgraph.compile.guards import (
     AbsentGuard,
-    ArrayGuard,
     AttributeGuard,
-    BytesGuard,
     CellGuard,
-    ContentsGuard,
     EnvironGuard,
     GradGuard,
     Guard,
@@ -39,6 +41,7 @@ from tensorgraph.compile.guards import (
 from tensorgraph.compile.outside import (
     ENTROPY,
     ENVIRONS,
+    READERS,
     aside,
     clock_lines,
     is_clock,
@@ -46,51 +49,42 @@ from tensorgraph.compile.outside import (
     reader_of,
     runs_clock,
     seeder_of,
-)  # fmt: skip
-from tensorgraph.compile.reads import Chain, attribute_names, chains
-from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
+)
+from tensorgraph.compile.reads import Chain, chains, links_behind, varying_names
+from tensorgraph.compile.structure import is_plain
+from tensorgraph.compile.values import INDEXED, Values
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.tape import INTERNAL, Leaf
+from tensorgraph.engine.tape import INTERNAL
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.graph.chance import return_of, state_of
 from tensorgraph.graph.equation import Var
 from tensorgraph.graph.keywords import inner
 
 __all__ = ["Watcher"]
 
-MOST = 4000  # guards of one trace
-CONTAINERS = (list, dict, set, deque)
-BYTES = (bytearray, Numbers)
-BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__"})  # what reads attributes that no chain names
-NOTHING, OURS, USERS, IMPORT, ENVIRON, SEED = range(6)  # of the calls of a function: what is to be seen of them
-KEPT = PASSING | {"_hooks", "_place"}
+NOTHING, OURS, USERS, IMPORT, ENVIRON, SEED, WHOLE = range(7)  # of the calls of a function: what is to be seen of them
 SWITCH = "training"  # of modules, as code names it
 Function = Any
 
 
-class Watcher:
+class Watcher(Values):
     """What one trace reads; used as a context manager around it."""
 
     def __init__(self, function: Function) -> None:
+        super().__init__()
         self.package = (getattr(inner(function), "__module__", None) or "").partition(".")[0]
         self.code = getattr(inner(function), "__code__", None)
         self.clocks: dict[CodeType, dict[int, str]] = {}
         self.refusals: list[str] = []  # what the function takes that no later call would see
-        self.written: list[tuple[Any, Any, str]] = []  # attributes and names that it writes: whose, which, in words
-        self.generators: dict[int, tuple[Any, ...]] = {}  # of random numbers of others: where, reading, state, return
-        self.guards: dict[Any, Guard] = {}
-        self.roots: dict[int, Any] = {}
         self.functions: dict[CodeType, list[Any]] = {}
         self.learned: set[CodeType] = set()  # of functions that were met by their names, and not as they began
-        self.attributes: list[tuple[Any, dict[str, Any]]] = []  # of roots, as they were
         self.structures: list[Any] = []  # what was compared last, of all traces of the function
         self.is_watching = True
         self.modes = False  # whether code ran that asks if a module is in training or in evaluation mode
         self.importing = 0
         self.aside = aside()
         self.kinds: dict[CodeType, int] = {}
-        self.looked: set[tuple[int, int]] = set()
-        self.kept: list[Any] = []  # what has its address in `looked`
+        self.held: dict[FrameType, dict[str, Any]] = {}  # variables that change, as they were looked at last
+        self.methods: set[tuple[type, CodeType]] = set()
         self.learn(function)
 
     def again(self) -> Watcher:
@@ -124,6 +118,7 @@ class Watcher:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.held.clear()
         if not self.is_watching:
             return
         if not self.is_traced:
@@ -138,8 +133,10 @@ class Watcher:
 
     def see(self, frame: FrameType, event: str, _: Any) -> None:
         """Called by the interpreter as functions begin and end."""
+        caller = frame.f_back if event == "call" else frame
+        if caller is not None and event != "return" and self.kinds.get(caller.f_code) == USERS:
+            self.changed(caller)  # lines are not told
         if event == "call":
-            caller = frame.f_back
             if caller is not None and self.kinds.get(caller.f_code) == USERS and runs_clock(frame):
                 self.refuse_clock(caller, caller.f_lineno)
             self.called(frame, event, _)
@@ -156,6 +153,9 @@ class Watcher:
             kind = self.kinds[code] = self.kind(code, frame.f_globals)
             self.modes = self.modes or SWITCH in code.co_names or SWITCH in code.co_consts
         if kind == NOTHING:
+            return None
+        if kind == WHOLE:
+            self.argument(frame)
             return None
         if kind == ENVIRON:
             self.environ(frame)
@@ -175,21 +175,24 @@ class Watcher:
             clocks = self.clocks.get(code)
             if clocks is None:
                 clocks = self.clocks[code] = clock_lines(code, frame.f_globals, frame.f_locals)
-            if clocks:
+            varying = varying_names(code)
+            if clocks or varying:
+                frame.f_trace_opcodes = varying is not None and varying.within_lines
                 return self.lined  # where lines are somebody else's to see, `see` is told of calls
         frame.f_trace_lines = False
         return self.returned
 
     def lined(self, frame: FrameType, event: str, _: Any) -> Any:
-        """A line of a function that reads a clock somewhere, or its end."""
-        if event == "line":
+        """A line of a function that reads a clock somewhere or whose variables change, or its end."""
+        if event in ("line", "opcode"):
             self.refuse_clock(frame, frame.f_lineno)
+            self.changed(frame)
             return self.lined
         return self.lined if event != "return" else self.returned(frame, event, _)
 
     def refuse_clock(self, frame: FrameType, line: int) -> None:
         """Note that a clock was read."""
-        called = self.clocks[frame.f_code].get(line)
+        called = self.clocks.get(frame.f_code, {}).get(line)
         if called is not None:
             self.refusals.append(
                 f"calls {called}() ({frame.f_code.co_filename}:{line}), and a compiled function would go on with what "
@@ -219,6 +222,7 @@ class Watcher:
             self.importing -= 1
         elif not self.importing:
             self.end(frame)
+            self.result(frame, _)
         return None
 
     def kind(self, code: CodeType, names: dict[str, Any]) -> int:
@@ -231,6 +235,8 @@ class Watcher:
             return ENVIRON
         if code in ENTROPY:
             return SEED
+        if code in READERS:
+            return WHOLE
         if names.get("__package__") in INTERNAL:
             runs = code.co_name in ("forward", "step", "__call__") and code.co_varnames[:1] == ("self",)
             return OURS if runs else NOTHING
@@ -245,6 +251,7 @@ class Watcher:
     def begin(self, frame: FrameType) -> None:
         """Follow what is read of globals, of the closure and of arguments."""
         code, here = frame.f_code, frame.f_locals
+        self.method(code, here)
         free: dict[str, Any] | None = None
         for chain in chains(code):
             if chain.root == "global":
@@ -257,6 +264,57 @@ class Watcher:
                     self.follow(here, chain, code, CellGuard, cell, None)
             elif chain.root == "argument" and chain.name in here and (not chain.is_written or code is self.code):
                 self.walk(here[chain.name], chain, code)
+
+    def method(self, code: CodeType, here: dict[str, Any]) -> None:
+        """That a method is the one of its class, also where it is called by no name, as ``forward`` is."""
+        if not code.co_argcount:
+            return
+        first = here.get(code.co_varnames[0])
+        kind = first if isinstance(first, type) else type(first)
+        if (kind, code) in self.methods or kind.__module__ == "builtins":
+            return
+        self.methods.add((kind, code))
+        value, guards = class_attribute(kind, code.co_name, f"{kind.__name__}.{code.co_name}")
+        function = function_of(value, code)
+        if function is not None:
+            for guard in guards:
+                self.add(guard)
+            self.learn(function)
+
+    def argument(self, frame: FrameType) -> None:
+        """A function of a library reads all that its argument holds."""
+        caller = frame.f_back
+        if caller is not None and not self.importing and self.kinds.get(caller.f_code) == USERS:
+            name = READERS[frame.f_code]
+            with self.met():
+                self.whole(frame.f_locals[name], f"the {name} of {frame.f_code.co_name}")
+
+    def changed(self, frame: FrameType) -> None:
+        """Follow variables that hold something else than at the line before."""
+        varying = varying_names(frame.f_code)
+        if varying is None or self.importing:
+            return
+        before, here = self.held.setdefault(frame, {}), frame.f_locals
+        for name, found in varying.chains.items():
+            value = here.get(name, MISSING)
+            if value is MISSING or before.get(name, MISSING) is value:
+                continue
+            before[name] = value
+            if is_plain(value) or isinstance(value, (Tensor, Aval, Var)):
+                continue
+            with self.met():
+                for chain in found:
+                    self.walk(value, chain, frame.f_code)
+
+    def result(self, frame: FrameType, value: Any) -> None:
+        """Follow what the caller reads of what a function gave."""
+        self.held.pop(frame, None)
+        caller = frame.f_back
+        if caller is None or self.kinds.get(caller.f_code) != USERS or is_plain(value):
+            return
+        links = links_behind(caller.f_code, caller.f_lasti)
+        with self.met():
+            self.walk(value, Chain("result", f"{frame.f_code.co_name}()", links), caller.f_code)
 
     def end(self, frame: FrameType) -> None:
         """Follow what is read of the other variables, which hold what they held in the end."""
@@ -312,6 +370,7 @@ class Watcher:
         except (KeyError, ValueError):  # a builtin, a closure that is not filled yet
             if chain.is_written and kind is ItemGuard:
                 self.written.append((start, chain.name, chain.name))
+            if kind is ItemGuard:
                 self.add(AbsentGuard(chain.name, start, chain.name))
             return
         if chain.is_written and not chain.links:
@@ -323,9 +382,9 @@ class Watcher:
         """What a function reads of its module and closure, though it may not be called this time."""
         function = getattr(function, "__func__", function)
         code = getattr(function, "__code__", None)
-        if code is None or (id(function), id(code)) in self.looked:
+        if code is None or (id(function), id(code), self.is_passing) in self.looked:
             return
-        self.looked.add((id(function), id(code)))
+        self.looked.add((id(function), id(code), self.is_passing))
         self.kept.append(function)
         if function.__globals__.get("__package__") in INTERNAL or not self.is_users(code, function.__globals__):
             return
@@ -346,13 +405,15 @@ class Watcher:
                 break
             if chain.is_written and (is_attribute, key) == chain.links[-1]:
                 self.written.append((value, key, f"{path}.{key}"))
+            if isinstance(value, ContextVar):
+                break  # what its method gives
             if not self.look(value, path):
                 return
-            path = f"{path}.{key}" if is_attribute else f"{path}[{key!r}]"
+            path, holder = f"{path}.{key}" if is_attribute else f"{path}[{key!r}]", value
             guards: list[Guard] = []
             if is_attribute:
                 value, guards = read_attribute(value, key, path)
-            elif isinstance(value, (dict, list, tuple, deque)):
+            elif isinstance(value, INDEXED):
                 try:
                     value = value[key]
                 except Exception:  # it raises in the function too
@@ -362,137 +423,9 @@ class Watcher:
             for guard in guards:
                 self.add(guard)
             if value is MISSING:
+                self.computed(holder, key, path)
                 return
         if outer and is_passing(value):
             self.refusals.append(f"takes from {path}, of which a later call would get something else")
             return
         self.last(value, path, code)
-
-    def look(self, value: Any, path: str) -> bool:
-        """Whether a chain goes on behind a value; modules and optimisers are noted, items of containers guarded."""
-        if isinstance(value, (Tensor, np.ndarray)):
-            self.last(value, path, None)
-            return False
-        if isinstance(value, (Aval, Var)) or is_plain(value) or self.generator(value, path):
-            return False
-        if isinstance(value, CONTAINERS):
-            self.contents(value, path)
-        elif isinstance(value, BYTES):
-            self.add(BytesGuard(path, value))
-        elif is_marked(value):
-            self.root(value)
-        elif isinstance(value, ModuleType):
-            return not is_library(value.__name__, getattr(value, "__file__", None))
-        return True
-
-    def last(self, value: Any, path: str, code: CodeType | None) -> None:
-        """What a chain ends in."""
-        if self.generator(value, path):
-            return
-        if isinstance(value, FUNCTIONS):
-            self.learn(value)
-            self.read(value)
-        elif isinstance(value, Tensor):
-            if type(value._value) is np.ndarray:
-                self.root(value)
-        elif isinstance(value, np.ndarray):
-            self.array(value, path)
-        elif is_marked(value):
-            self.root(value)
-        elif isinstance(value, (*CONTAINERS, tuple)) and code is not None:
-            self.items(value, path, code)
-        elif isinstance(value, BYTES):
-            self.add(BytesGuard(path, value))
-        elif code is not None and not isinstance(value, ModuleType) and not BY_NAME.isdisjoint(code.co_names):
-            own = getattr(value, "__dict__", None)
-            if type(own) is dict:
-                self.items(own, path, code)
-
-    def items(self, container: Any, path: str, code: CodeType) -> None:
-        """The items of a container, and of objects in it the attributes that the code names."""
-        if (id(container), id(code)) in self.looked:
-            return
-        self.looked.add((id(container), id(code)))
-        self.kept.append(container)
-        if not isinstance(container, tuple):
-            self.contents(container, path)
-        values = container.values() if isinstance(container, dict) else container
-        for item in [*values]:
-            if len(self.guards) > MOST:
-                return
-            if is_plain(item):
-                continue
-            self.last(item, f"an item of {path}", code)
-            if is_marked(item) or isinstance(item, (*CONTAINERS, tuple, *FUNCTIONS, Tensor, np.ndarray, type)):
-                continue
-            for name in attribute_names(code):
-                value, guards = read_attribute(item, name, f"{name} of an item of {path}")
-                for guard in guards:
-                    self.add(guard)
-                if value is not MISSING and not isinstance(value, FUNCTIONS):
-                    self.last(value, f"{name} of an item of {path}", code)
-
-    def generator(self, value: Any, path: str) -> bool:
-        """Whether a value draws random numbers, and is not of this library; as it is at first sight, it is noted."""
-        state = state_of(value)
-        if state is None:
-            return False
-        if id(value) not in self.generators:
-            self.generators[id(value)] = path, state, state(), return_of(value)
-        return True
-
-    def drawn(self) -> str | None:
-        """The first of the generators that the function drew from; all go back to where they were."""
-        drawn = [(path, back) for path, state, before, back in self.generators.values() if state() != before]
-        for _, back in drawn:
-            back()
-        return drawn[0][0] if drawn else None
-
-    # guards ---------------------------------------------------------------------------------------------------------
-
-    def add(self, guard: Guard) -> None:
-        """Take a guard, unless there is one of the same thing or its value belongs to the trace."""
-        if is_traced(guard.expected):
-            return
-        self.guards.setdefault((type(guard), id(guard.looked_at), guard.key), guard)
-
-    def contents(self, container: Any, path: str) -> None:
-        if not any(map(is_traced, values_of(container))):
-            self.add(ContentsGuard(path, container))
-
-    def array(self, array: Any, path: str) -> None:
-        """The numbers of an array, unless nobody can change them."""
-        if not array.flags.writeable and array.base is None:
-            return
-        if array.dtype.kind == "O":
-            self.contents(array, path)
-            return
-        if (ArrayGuard, id(array), None) not in self.guards:
-            self.add(ArrayGuard(path, array))
-
-    def grad(self, leaf: Leaf, what: str) -> None:
-        self.add(GradGuard(leaf, what))
-
-    def root(self, value: Any) -> None:
-        if id(value) in self.roots or not (is_marked(value) or isinstance(value, Tensor)):
-            return
-        self.roots[id(value)] = value
-        if is_marked(value):
-            self.attributes.append((value, dict(vars(value))))
-
-    def own_change(self) -> str | None:
-        """What the function has changed itself, in words: of what it reads, and of its modules and optimisers."""
-        for value, before in self.attributes:
-            now = vars(value)
-            for name in (n for n in (*before, *now) if n not in KEPT):
-                if not same(*(own.get(name, getattr(type(value), name, MISSING)) for own in (before, now))):
-                    return f"{type(value).__name__}.{name}"
-        for holder, name, what in self.written:
-            if is_traced(written(holder, name)):
-                return what
-        return next((guard.what for guard in self.guards.values() if guard.change() is not None), None)
-
-
-def is_traced(value: Any) -> bool:
-    """Whether a value belongs to a trace."""
-    return isinstance(value, Tensor) and type(value._value) is Var
