@@ -211,18 +211,35 @@ def exp_low64(x: Any) -> Any:
 
 
 @helper(flags=EXACT_ZERO)
-def expm132(x: Any) -> Any:
-    """e^x - 1 in float32."""
-    y = select(x < np.float32(-30.0), np.float32(-30.0), x)
-    y = select(y > np.float32(89.0), np.float32(89.0), y)
+def half_expm1_32(y: Any) -> Any:
+    """(e^y - 1) / 2 in float32, for -30 <= y <= 89."""
     t = y * _LOG2E32 + _ROUND32
     n = t - _ROUND32
     r = (y - n * _HIGH32) - n * _LOW32
     p = r + r * r * _tail32(r)
     # 2^(n-1), a number also where 2^n is not
     s = from_bits(np.int32((np.int32(bits(t) - _ROUND_BITS32) + 126) << 23))
-    result = (s * p + (s - _HALF32)) * _TWO32
-    return select(x == _ZERO32, x, result)
+    return s * p + (s - _HALF32)
+
+
+@helper(flags=EXACT_ZERO)
+def expm132(x: Any) -> Any:
+    """e^x - 1 in float32."""
+    y = select(x < np.float32(-30.0), np.float32(-30.0), x)
+    y = select(y > np.float32(89.0), np.float32(89.0), y)
+    return select(x == _ZERO32, x, half_expm1_32(y) * _TWO32)
+
+
+@helper(flags=EXACT_ZERO)
+def half_expm1_64(y: Any) -> Any:
+    """(e^y - 1) / 2 in float64, for -50 <= y <= 710."""
+    t = y * _LOG2E64 + _ROUND64
+    n = t - _ROUND64
+    r = (y - n * _HIGH64) - n * _LOW64
+    p = r + r * r * _tail64(r)
+    # 2^(n-1), a number also where 2^n is not
+    s = from_bits(np.int64((np.int64(bits(t) - _ROUND_BITS64) + 1022) << 52))
+    return s * p + (s - _HALF64)
 
 
 @helper(flags=EXACT_ZERO)
@@ -230,13 +247,7 @@ def expm164(x: Any) -> Any:
     """e^x - 1 in float64."""
     y = select(x < np.float64(-50.0), np.float64(-50.0), x)
     y = select(y > np.float64(710.0), np.float64(710.0), y)
-    t = y * _LOG2E64 + _ROUND64
-    n = t - _ROUND64
-    r = (y - n * _HIGH64) - n * _LOW64
-    p = r + r * r * _tail64(r)
-    s = from_bits(np.int64((np.int64(bits(t) - _ROUND_BITS64) + 1022) << 52))
-    result = (s * p + (s - _HALF64)) * _TWO64
-    return select(x == _ZERO64, x, result)
+    return select(x == _ZERO64, x, half_expm1_64(y) * _TWO64)
 
 
 # ln(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)) with s = f / (2 + f), where 2 atanh(s) = 2 s + s R(s^2), R = s^2 Q(s^2)
@@ -399,8 +410,8 @@ def tanh32(x: Any) -> Any:
     """tanh x in float32."""
     a = from_bits(np.int32(bits(x) & np.int32(0x7FFFFFFF)))
     a = select(a > np.float32(12.0), np.float32(12.0), a)
-    t = expm132(a + a)
-    y = t / (t + _TWO32)
+    t = half_expm1_32(a + a)
+    y = t / (t + _ONE32)
     sign = np.int32(bits(x) & np.int32(-0x80000000))
     return from_bits(np.int32(bits(y) | sign))
 
@@ -410,8 +421,8 @@ def tanh64(x: Any) -> Any:
     """tanh x in float64."""
     a = from_bits(np.int64(bits(x) & np.int64(0x7FFFFFFFFFFFFFFF)))
     a = select(a > np.float64(22.0), np.float64(22.0), a)
-    t = expm164(a + a)
-    y = t / (t + _TWO64)
+    t = half_expm1_64(a + a)
+    y = t / (t + _ONE64)
     sign = np.int64(bits(x) & np.int64(-0x8000000000000000))
     return from_bits(np.int64(bits(y) | sign))
 
@@ -419,14 +430,14 @@ def tanh64(x: Any) -> Any:
 @helper
 def sigmoid32(x: Any) -> Any:
     """1 / (1 + e^-x) in float32, accurate in both tails."""
-    e = exp32(from_bits(np.int32(bits(x) | np.int32(-0x80000000))))
+    e = exp_low32(from_bits(np.int32(bits(x) | np.int32(-0x80000000))))
     return select(x >= _ZERO32, _ONE32, e) / (_ONE32 + e)
 
 
 @helper
 def sigmoid64(x: Any) -> Any:
     """1 / (1 + e^-x) in float64, accurate in both tails."""
-    e = exp64(from_bits(np.int64(bits(x) | np.int64(-0x8000000000000000))))
+    e = exp_low64(from_bits(np.int64(bits(x) | np.int64(-0x8000000000000000))))
     return select(x >= _ZERO64, _ONE64, e) / (_ONE64 + e)
 
 
