@@ -1,5 +1,7 @@
 """Steps of networks of every kind, compiled as they stand: what the course and the examples train."""
 
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -183,3 +185,38 @@ def test_parts_beside_empty_ones_are_where_they_are(sizes: tuple[int, ...], axis
         for found in (constant(), argument(table), argument(table.T.copy().T)):
             for a, b in zip(found, parts(tg.tensor(table)), strict=True):
                 assert a.shape == b.shape and np.array_equal(a.numpy(), b.numpy())
+
+
+def test_equal_layers_take_python_in_proportion():
+    """Calls of Python and C of a first step: twice as many layers, twice as many more."""
+
+    def calls(layers: int) -> int:
+        model = nn.Sequential(*[layer for k in range(layers) for layer in (nn.Linear(4, 4, seed=k), nn.ReLU())])
+        adam = optim.Adam(model)
+
+        @tg.compile
+        def step(x, y):
+            loss = tg.softmax_cross_entropy(model(x), y)
+            adam.minimize(loss)
+            return loss
+
+        x, y = np.ones((8, 4), "float32"), np.arange(8) % 4
+        found = 0
+
+        def look(frame, event, argument):
+            nonlocal found
+            found += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        gc.disable()
+        sys.setprofile(look)
+        try:
+            step(x, y)
+        finally:
+            sys.setprofile(before)
+            gc.enable()
+        return found
+
+    calls(1)  # what is made once a process
+    few, some, many = calls(10), calls(20), calls(40)
+    assert many - some <= 1.01 * 2 * (some - few)

@@ -76,7 +76,7 @@ class _Group:
     Attributes
     ----------
     members, waits : int
-        Bits: the numbers of its equations, and of all equations that must have run before.
+        Bits: the numbers of its equations, and of equations that must have run before: one at least of each group.
     shape : tuple of int or None
         Over which its kernel loops; None where none is generated, for `reason`.
     axes : tuple of int or None
@@ -109,6 +109,11 @@ class _Grouping:
     def __init__(self, equations: Sequence[Equation]) -> None:
         self.equations = equations
         self.maker = {var: k for k, eq in enumerate(equations) for var in eq.outputs}
+        self.readers: list[list[int]] = [[] for _ in equations]  # of what each equation gives
+        for number, eq in enumerate(equations):
+            for var in eq.variables():
+                if var in self.maker:
+                    self.readers[self.maker[var]].append(number)
         self.of: list[_Group] = []
         self.groups: set[_Group] = set()
         self.refused: dict[tuple[int, Var], str] = {}
@@ -154,6 +159,7 @@ class _Grouping:
         reason = self._against(a, b, var)
         if reason:
             return reason
+        more = (b.waits & ~(a.members | a.waits)) | (a.waits & ~(b.members | b.waits))
         b.axes = a.axes if b.axes is None else b.axes
         b.equations = sorted({*a.equations, *b.equations})
         b.members |= a.members
@@ -161,10 +167,21 @@ class _Grouping:
         for number in a.equations:
             self.of[number] = b
         self.groups.discard(a)
-        for group in self.groups:
-            if group.waits & b.members:
-                group.waits |= b.members | b.waits
+        if more:  # else whoever waits for one of them, as a bit of its members says, waits for all that is new
+            self._tell(b)
         return ""
+
+    def _tell(self, joined: _Group) -> None:
+        """Have all that read a group's results, and what these make, wait for all that it waits for."""
+        known = joined.members | joined.waits
+        waiting, there = [joined], len(self.of)
+        while waiting:
+            for number in waiting.pop().equations:
+                for reader in self.readers[number]:
+                    group = self.of[reader] if reader < there else joined
+                    if group is not joined and group.waits & known != known:
+                        group.waits |= known
+                        waiting.append(group)
 
     def _against(self, a: _Group, b: _Group, var: Var | None) -> str:
         if a.shape is None:

@@ -378,7 +378,7 @@ class Trace(CallRecorder, NumberRecorder):
             for y in ys:
                 cotangent(y, None, "gradients")
         # a leaf of the eager graph may be here under several names; its gradient is their sum
-        names = [self._leaf_vars(x) for x in xs]
+        names = self._leaf_vars(xs)
         # a zero from a name that no y depends on would make -0.0 of a sum 0.0
         if any(len(group) > 1 for group in names):
             used = {leaf for y in map(self.var, ys) if type(y) is Var for leaf in self._leaves_of(y)}
@@ -413,13 +413,13 @@ class Trace(CallRecorder, NumberRecorder):
         """
         return var
 
-    def _leaf_vars(self, x: Tensor) -> list[Var]:
-        var = self._use(x, True)
-        key = self._grad_key(x)
-        if isinstance(key, Var):
-            assert type(var) is Var
-            return [var]
-        return [v for v in self.leaves if self._root(v) is key]
+    def _leaf_vars(self, xs: Sequence[Tensor]) -> list[list[Var]]:
+        """The names that each tensor has here."""
+        used = [(self._use(x, True), self._grad_key(x)) for x in xs]
+        by_root: dict[int, list[Var]] = {}
+        for var in self.leaves:  # which are as many as parameters: looked through once
+            by_root.setdefault(id(self._root(var)), []).append(var)
+        return [[var] if isinstance(key, Var) else by_root.get(id(key), []) for var, key in used]  # type: ignore[list-item]
 
     def _refuse_history(self, ys: list[Var], keys: list[Any] | None) -> None:
         """Raise where a gradient would have to go on behind a captured tensor, out of the trace's reach.

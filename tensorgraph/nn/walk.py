@@ -38,7 +38,8 @@ class Walk:
             while id(at) not in names:
                 place = at._place
                 holder = place[0]() if place is not None else None
-                parent, key = (holder, place[1]) if place and holder and id(holder) in inside else first[id(at)]
+                here = place is not None and holder is not None and id(holder) in inside
+                parent, key = (holder, place[1]) if here else first[id(at)]
                 way.append((at, key))
                 at = parent
             for below, key in reversed(way):
