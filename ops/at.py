@@ -80,7 +80,8 @@ _EXAMPLES: tuple[Any, ...] = (
 )
 
 add_at: Op = op(
-    "add_at(x, v, [indices], *, key)", _add_at, indexing, infer_rule=put_infer, batch=put_batch,
+    "add_at(x, v, [indices], *, key)", _add_at, indexing, native="gather:native_add_at", infer_rule=put_infer,
+    batch=put_batch,
     vjp=dict(x=lambda g: g, v=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
     traits=("linear", "increasing", "keeps order"), flops=lambda x, v, indices, *, key: v.size,
     examples=(

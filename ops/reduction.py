@@ -364,7 +364,7 @@ def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 prod = op(
-    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, methods=("prod",),
+    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, methods=("prod",), native="reductions:PRODUCT",
     further=masked.folded("prod", 1, lambda out, first: out * first), numpy=(np.prod, np.multiply.reduce),
     dtype="sum",
     vjp=dict(x=_prod_x), traits=("analytic",),

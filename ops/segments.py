@@ -105,6 +105,7 @@ def _loop(function: Callable[..., Any], empty: float) -> Callable[..., Any]:
 
 segment_sum = op(
     "segment_sum(data, segment_ids, *, num_segments: int)", _sum, indexing, infer_rule=_sum_infer, batch=_batch,
+    native="gather:native_segment_sum",
     vjp=dict(data=lambda g, segment_ids: _picked(g, segment_ids), segment_ids=None), traits=("linear", "keeps order"),
     flops=lambda data, segment_ids, *, num_segments: data.size, examples=EXAMPLES, oracle=_loop(np.sum, 0),
     doc="""The sum of the rows of each segment: row i of `data` belongs to segment ``segment_ids[i]``, in any order.

@@ -99,6 +99,26 @@ def test_places_of_extrema(function, dtype, width):
 
 
 @pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_products(dtype, width):
+    rng = np.random.default_rng(0)
+    for shape in ((5,), (67,), (7, 10), (40, 3), (2, 3, 20)):
+        x = (
+            rng.uniform(0.5, 1.5, shape).astype(dtype)
+            if dtype == "float32"
+            else rng.integers(1, 4, shape).astype(dtype)
+        )
+        x.reshape(-1)[2] = 0 if shape == (5,) else 1
+        for axis in axes_of(shape):
+            graph = tg.trace(lambda x, axis=axis: tg.prod(x, axis=axis), x)
+            (found,), count = run_graph(graph, [x], width=width)
+            assert count == 1
+            exact = np.prod(x, axis, np.float64 if dtype == "float32" else np.int64)
+            np.testing.assert_allclose(found, exact, rtol=1e-7 if dtype == "float32" else 0)
+            assert found.dtype == graph(x).dtype
+
+
+@pytest.mark.parametrize("width", WAYS)
 def test_means_of_integers_and_truths(width):
     x = np.random.default_rng(0).integers(-9, 9, (7, 40))
     for values in (x, x > 0):

@@ -19,6 +19,7 @@ from tensorgraph.native.words import (
     first,
     hleast,
     hmost,
+    hproduct,
     hsum,
     iota,
     least,
@@ -27,7 +28,7 @@ from tensorgraph.native.words import (
     vset,
 )
 
-__all__ = ["ALL", "ANY", "ARGMAX", "ARGMIN", "MAX", "MEAN", "MIN", "SUM", "Fold", "Reduction"]
+__all__ = ["ALL", "ANY", "ARGMAX", "ARGMIN", "MAX", "MEAN", "MIN", "PRODUCT", "SUM", "Fold", "Reduction"]
 
 LANES = 0  # a constant of kernels
 
@@ -176,6 +177,42 @@ _B1_MEAN = Fold(no_counts, counted, added, across, share, "False", "i8", "f8", m
 
 MEAN = Reduction({"f4": _F4_MEAN, "f8": _F8_MEAN, "i8": _I8_MEAN, "b1": _B1_MEAN})
 
+# products: float32 in float64; of float64 they are made in longer floats still, which kernels have not
+
+
+def ones() -> Any:
+    return double(vset(1.0))
+
+
+def times(acc: Any, v: Any) -> Any:
+    return acc * double(v)
+
+
+def multiplied(acc: Any, other: Any) -> Any:
+    return acc * other
+
+
+def times_across(acc: Any) -> Any:
+    return hproduct(acc)
+
+
+def whole_ones() -> Any:
+    return iota() * 0 + 1
+
+
+def whole_times(acc: Any, v: Any) -> Any:
+    return acc * np.int64(v)
+
+
+_I8_PRODUCT = Fold(whole_ones, whole_times, multiplied, times_across, as_is, "1", "i8", "i8")
+PRODUCT = Reduction(
+    {
+        "f4": Fold(ones, times, multiplied, times_across, as_is, "1.0", "f8", "f8"),
+        "i8": _I8_PRODUCT,
+        "b1": Fold(whole_ones, whole_times, multiplied, times_across, as_is, "True", "i8", "i8", merged=_I8_PRODUCT),
+    }
+)
+
 # extrema -------------------------------------------------------------------------------------------------------------
 
 
@@ -228,12 +265,12 @@ def highest_nowhere() -> Any:
 
 
 def place_of_larger(best: Any, at: Any, v: Any, place: Any) -> Any:
-    beyond = (v > best) | ((v != v) & (best == best))
+    beyond = ~(v <= best) & (best == best)  # a NaN is not below anything
     return select(beyond, v, best), select(beyond, place, at)
 
 
 def place_of_smaller(best: Any, at: Any, v: Any, place: Any) -> Any:
-    beyond = (v < best) | ((v != v) & (best == best))
+    beyond = ~(v >= best) & (best == best)
     return select(beyond, v, best), select(beyond, place, at)
 
 

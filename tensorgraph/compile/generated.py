@@ -23,7 +23,7 @@ __all__ = ["generate", "require_generated"]
 WORTH_BLOCKS = 30_000.0
 """Nanoseconds of work from which a kernel is given to several threads."""
 BLOCKS = 16
-NARROW = 8
+NARROW = 16
 """Numbers of a row up to which many rows are folded side by side."""
 
 
@@ -192,7 +192,9 @@ def _nest(pointers: list[Pointer], body: _Body) -> Nest:
 def _is_narrow(loops: list[Axis], rows: int, pointers: list[Pointer]) -> bool:
     """Whether what is folded is so little that lanes are better rows, though their numbers lie apart in memory."""
     folded = math.prod([axis.size for axis in loops if axis.folded])
-    return folded <= NARROW and loops[rows].size >= LANES and {p.kind for p in pointers} in ({"f4"}, {"f8"})
+    read = {p.kind for p in pointers if p.name[0] == "x"}
+    written = [SIZES[p.kind] == loops[rows].strides[k] for k, p in enumerate(pointers) if p.name[0] != "x"]
+    return folded <= NARROW and loops[rows].size >= LANES and read in ({"f4"}, {"f8"}) and all(written)
 
 
 def _longest(nest: Nest) -> int:

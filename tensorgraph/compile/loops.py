@@ -371,7 +371,10 @@ class Nest:
                 for k, mark in enumerate(marks):
                     at = f"(m + {k} * LANES)"
                     names = self._compute(depth + 1, inside, mark or "_0", at, "LANES")
-                    self._add(depth + 1, names, "LANES", at, mark)
+                    self._add(depth + 1, names, "LANES", "m", mark)
+                for name, (_, fold) in self.folds.items():
+                    for k, mark in enumerate(marks[1:] if fold.placed else [], 1):  # places from where lanes begin
+                        self.put(depth, f"b_{name}{mark} = b_{name}{mark} + double({k} * LANES)")
             self.put(depth, f"for j in range({low}, {size} - LANES + 1, LANES):")
             self._add(depth + 1, self._compute(depth + 1, inside, "", "j", "LANES"), "LANES", "j")
             self.put(depth, f"rest = {size} & (LANES - 1)")
