@@ -2,9 +2,11 @@
 
 import copy
 import cProfile
+import enum
 import gc
 import os
 import pickle
+import random
 import signal
 import sys
 import threading
@@ -167,6 +169,58 @@ def test_what_is_refused() -> None:
     tg.trace(lambda x: kept.append(x), X)
     with pytest.raises(tg.TraceError, match="outside its trace"):
         tg.compile(lambda x: x * 2)(kept[0])
+
+
+class Kind(enum.Enum):
+    FIRST, SECOND = "first", 2
+
+
+class Weight(enum.IntEnum):
+    ONE, FIVE = 1, 5
+
+
+def test_members_of_enums_dtypes_and_classes_are_what_they_are() -> None:
+    def weigh(x: Any, kind: Any, weight: Any, dtype: Any) -> Any:
+        return tg.astype(x * weight + weight.value, dtype) if kind is Kind.FIRST else x * 0
+
+    compiled = tg.compile(weigh)
+    for given in (
+        (Kind.FIRST, Weight.ONE, tg.f64),
+        (Kind.FIRST, Weight.FIVE, np.float16),
+        (Kind.SECOND, Weight.ONE, 0),
+    ):
+        for _ in range(2):
+            found, expected = compiled(X, *given), weigh(tg.tensor(X), *given)
+            np.testing.assert_array_equal(found.numpy(), expected.numpy(), strict=True)
+    assert compiled.stats.traces == 3
+
+
+def test_results_hold_text_and_the_like() -> None:
+    model = nn.Linear(4, 2, seed=0)
+
+    def told(x: Any) -> Any:
+        rows = {"loss": (model(x) ** 2).sum(), "name": f"{len(x)} rows", "kinds": (Kind.FIRST, [np.dtype("f4"), None])}
+        return rows, "done", Weight.FIVE
+
+    def step(x: Any) -> Any:
+        loss = model(x).sum()
+        loss.backward()
+        return {"stage": "training", "loss": loss}
+
+    compiled = tg.compile(told)
+    for rows in (X, X[:3], X[:1], X):
+        (found, *others), (expected, *same) = compiled(rows), told(tg.tensor(rows))
+        assert others == same and list(found) == list(expected)
+        assert (found["name"], found["kinds"]) == (expected["name"], expected["kinds"])
+        model.weight.grad = None
+        found["loss"].backward()
+        assert model.weight.grad is not None
+        np.testing.assert_allclose(found["loss"].item(), expected["loss"].item(), rtol=1e-5)
+    model.zero_grad()
+    trained = tg.compile(step)(X)
+    assert trained["stage"] == "training" and trained["loss"].shape == () and model.bias.grad.tolist() == [8.0, 8.0]
+    with pytest.raises(TypeError, match="got Random: return what it holds, in a dict"):
+        tg.compile(lambda x: (x, {"rng": random.Random(0)}))(X)
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4"])

@@ -252,7 +252,7 @@ class Compiled:
                 place = {decl.var: cell for decl, cell in zip(graph.cells, traced.cells, strict=True)}
                 for write, value in zip(graph.writes, written, strict=True):
                     place[write.cell].assign(value)
-                return unflatten(graph.out_tree, outputs)
+                return unflatten(traced.returned or graph.out_tree, outputs)
         return self.function(*args)
 
     def _new(self, leaves: Leaves, args: Any, keywords: Any) -> tuple[Entry, Leaves]:

@@ -62,7 +62,7 @@ class Entry:
         given = any(isinstance(t, Tensor) and t._node is not None for t in leaves.tensors)
         held = any(decl.requires_grad for decl in graph.cells) or bool(graph.provenance.captured)
         self.records = mode.grad and (given or (held and not steps))
-        self.tree = graph.out_tree.children[0] if traced.left else graph.out_tree
+        self.tree = traced.returned or (graph.out_tree.children[0] if traced.left else graph.out_tree)
         self.single = self.tree.kind is None
         self.cleared = [place for place, has in traced.left if not has and type(place) is Leaf]
         self.lock = threading.RLock()

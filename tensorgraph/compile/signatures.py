@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.operands import convert
+from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tensor import Tensor, TraceError
 from tensorgraph.engine.tree import flatten, owners
 from tensorgraph.graph.graph import typed_key
 from tensorgraph.graph.size_reads import plain
 from tensorgraph.graph.trace import example_aval
 
-__all__ = ["Leaves", "Signature", "arrays_of", "difference", "is_huge"]
+__all__ = ["Leaves", "Signature", "arrays_of", "difference", "is_huge", "is_said"]
 
 ndarray = np.ndarray
 LITERALS = (int, float, bool, str, bytes, complex, type(None), type(...))
@@ -68,7 +70,7 @@ class Leaves:
             if type(leaf) in fixed or is_huge(leaf):
                 keys.append(typed_key(leaf))
                 continue
-            if isinstance(leaf, Aval) or example_aval(leaf) is None:
+            if is_said(leaf) or isinstance(leaf, Aval) or example_aval(leaf) is None:
                 keys.append(_static(leaf))
                 continue
             if type(leaf) in (int, float):
@@ -111,6 +113,12 @@ class Leaves:
 def is_huge(value: Any) -> bool:
     """Whether a value is an integer of Python's that no int64 holds: no input then, but a part of the signature."""
     return type(value) is int and not -(2**63) <= value < 2**63
+
+
+def is_said(value: Any) -> bool:
+    """Whether a value is no number, though it may be equal to one or name its type: text, a member of an enum, a dtype,
+    a class."""
+    return isinstance(value, (str, bytes, Enum, Typed, np.dtype, type))
 
 
 def _sizeless(key: Any) -> Any:

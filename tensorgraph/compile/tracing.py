@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.compile.guards import ArrayGuard, Guards
-from tensorgraph.compile.signatures import is_huge
+from tensorgraph.compile.signatures import is_huge, is_said
 from tensorgraph.compile.watching import Watcher
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import UNSHARED, Cell, getrefcount
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import TraceError, wrap
-from tensorgraph.engine.tree import flatten, tree_map
+from tensorgraph.engine.tree import Treedef, flatten, tree_map, with_said
 from tensorgraph.graph.equation import Var
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import inner, name_of_function
 from tensorgraph.graph.size_reads import SizeReads
-from tensorgraph.graph.trace import trace
+from tensorgraph.graph.trace import example_aval, trace
 from tensorgraph.graph.user_names import OUTSIDE, code_of
 
 __all__ = ["Traced", "name_of_leaf", "trace_call"]
@@ -65,6 +65,7 @@ class Traced:
     guards: Guards
     watcher: Watcher
     sizes: SizeReads | None = None
+    returned: Treedef | None = None
 
 
 class Grads(dict[Any, Any]):
@@ -81,7 +82,7 @@ class Grads(dict[Any, Any]):
 
 
 class Static:
-    """A Python number that the function needs while it is traced: no input, but a part of the signature."""
+    """What the function needs while it is traced, a Python number say: no input, but a part of the signature."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -100,7 +101,7 @@ def trace_call(
         As `tensorgraph.trace`, and where the function changes what it reads.
     """
     found: tuple[Leaf, ...] = ()
-    arguments = tree_map(lambda leaf: Static(leaf) if type(leaf) in fixed or is_huge(leaf) else leaf, arguments)
+    arguments = tree_map(lambda leaf: Static(leaf) if _is_static(leaf, fixed) else leaf, arguments)
     again = False
     while True:
         once = _Once(function, found, fixed)
@@ -161,7 +162,12 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
         watcher.add(ArrayGuard("the array in a captured tensor", array))
     roots = (*watcher.roots.values(), *cells)
     guards = Guards(watcher.all_guards(), roots, watcher.structures, watcher.modes)
-    return Traced(graph, cells, once.found, tuple(once.left), guards, watcher, once.sizes)
+    return Traced(graph, cells, once.found, tuple(once.left), guards, watcher, once.sizes, once.returned)
+
+
+def _is_static(leaf: Any, fixed: frozenset[type]) -> bool:
+    """Whether an argument that looks like a number, or like the type of one, is no input."""
+    return type(leaf) in fixed or is_huge(leaf) or (is_said(leaf) and example_aval(leaf) is not None)
 
 
 def name_of_leaf(leaf: Leaf) -> str:
@@ -181,6 +187,7 @@ class _Once:
         self.shared: list[Any] = []
         self.sizes: SizeReads | None = None
         self.watcher: Watcher | None = None
+        self.returned: Treedef | None = None
 
         def run(*args: Any, **keywords: Any) -> Any:
             trace: Any = modes.current().trace
@@ -198,7 +205,7 @@ class _Once:
                 if self.sizes is not None:
                     self.sizes.end()
                     trace.sizes = None
-            return result, self.leave(trace, before)
+            return self.numbers_of(result), self.leave(trace, before)
 
         OUTSIDE.add(run.__code__)
         run.__name__ = name_of_function(function)
@@ -206,6 +213,14 @@ class _Once:
         if found:
             run.__signature__ = _with_grads(function)  # type: ignore[attr-defined]
         self.run = run
+
+    def numbers_of(self, result: Any) -> Any:
+        """The result; where it holds text and the like, a list of what else it holds."""
+        leaves, tree = flatten(result)
+        if not any(map(is_said, leaves)):
+            return result
+        kept, self.returned = with_said(tree, leaves, is_said)
+        return kept
 
     def leave(self, trace: Any, before: Mapping[Any, Any]) -> list[Any]:
         """The gradients that the function leaves; notes whose they are, and what the trace captured."""

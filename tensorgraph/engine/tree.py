@@ -23,7 +23,7 @@ from tensorgraph.arguments import checked
 
 __all__ = [
     "Treedef", "build", "field_names", "flatten", "is_container", "is_dataclass", "leaf_paths", "listed", "owners",
-    "same_value", "tree_map", "unflatten",
+    "same_value", "tree_map", "unflatten", "with_said",
 ]  # fmt: skip
 
 
@@ -75,8 +75,8 @@ class Treedef:
         return f"Treedef({self})"
 
     def __str__(self) -> str:
-        if self.kind in (None, type(None)):
-            return "None" if self.kind else "*"
+        if self.kind in (None, type(None), Said):
+            return repr(self.keys[0]) if self.kind is Said else "None" if self.kind else "*"
         if not is_dataclass(self.kind):
             return repr(build(self.kind, self.keys, [_Shown(str(child)) for child in self.children]))
         fields = [f"{key}={child}" for key, child in zip(self.keys, self.children, strict=True)]
@@ -231,6 +231,29 @@ def listed(size: int) -> Treedef:
     return Treedef(list, tuple(range(size)), (_LEAFDEF,) * size, size)
 
 
+class Said:
+    """The kind of a part that is a value, and no leaf: text in a result, say, which is the same every time."""
+
+
+def with_said(treedef: Treedef, leaves: Sequence[Any], is_said: Callable[[Any], bool]) -> tuple[list[Any], Treedef]:
+    """The leaves but those that are values of the structure, and the structure that has these."""
+    given = iter(leaves)
+    kept: list[Any] = []
+
+    def part(tree: Treedef) -> Treedef:
+        if tree.kind is None:
+            leaf = next(given)
+            if is_said(leaf):
+                return Treedef(Said, (leaf,), (), 0)
+            kept.append(leaf)
+            return tree
+        children = tuple(map(part, tree.children))
+        return Treedef(tree.kind, tree.keys, children, sum(c.size for c in children), tree.statics, tree.own)
+
+    made = part(treedef)
+    return kept, made
+
+
 def unflatten(treedef: Treedef, leaves: Sequence[Any]) -> Any:
     """The tree of this structure with these leaves."""
     if len(leaves) != treedef.size:
@@ -241,6 +264,8 @@ def unflatten(treedef: Treedef, leaves: Sequence[Any]) -> Any:
 def _unflatten(treedef: Treedef, leaves: Iterator[Any]) -> Any:
     if treedef.kind is None:
         return next(leaves)
+    if treedef.kind is Said:
+        return treedef.keys[0]
     values = [_unflatten(child, leaves) for child in treedef.children]
     if treedef.kind is type(None):
         return None

@@ -464,8 +464,8 @@ class Trace(CallRecorder, NumberRecorder):
                 leaf = wrap(as_array(leaf))
             if not isinstance(leaf, Tensor) and not isinstance(leaf, (int, float, bool, type(None))):
                 raise TypeError(
-                    f"a traced function returns tensors, numbers, None and lists, tuples and dicts of them, got "
-                    f"{type(leaf).__name__}"
+                    "a traced function returns tensors, numbers, None, and lists, tuples, dicts, dataclasses of these, "
+                    f"got {type(leaf).__name__}: return what it holds, in a dict"
                 )
             outputs.append(self._use(leaf, True))
         for eq in self.equations:

@@ -35,7 +35,7 @@ class KernelError(TypeError):
 # syntax --------------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def tree_of(function: types.FunctionType) -> ast.FunctionDef:
     """The syntax of a function or lambda; its lines are those of the file.
 
@@ -145,7 +145,7 @@ def _said(code: types.CodeType) -> tuple[Any, ...]:
     return code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, inner
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def assigned(function: types.FunctionType) -> tuple[dict[str, int], frozenset[str]]:
     """How often each name of a function is assigned, and the names of lists of which it assigns places."""
     counts: dict[str, int] = {}
