@@ -2,7 +2,7 @@
 
 import math
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from effort import examples
@@ -16,7 +16,7 @@ import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.viz import draw
 from tensorgraph.viz.model.drawing import Row
-from tensorgraph.viz.render.columns import columns
+from tensorgraph.viz.render.columns import broken, columns
 from tensorgraph.viz.render.dot import folded
 
 
@@ -106,3 +106,18 @@ def test_lines_of_boxes_are_folded_where_values_flow_to_the_right():
 def test_a_direction_is_one_of_three():
     with pytest.raises(ValueError, match="direction"):
         draw(net(1), direction="left")
+
+
+@given(st.lists(st.sampled_from([20.0, 35.0, 47.5]), min_size=1, max_size=11), st.sets(st.integers(0, 9)))
+@examples(60)
+def test_columns_end_where_the_highest_is_least_high(heights, places):
+    ends = sorted(place for place in places if place < len(heights) - 1)
+
+    def highest(way):
+        parts = zip((0, *(end + 1 for end in way)), (*(end + 1 for end in way), len(heights)), strict=True)
+        return max(sum(heights[a:b]) for a, b in parts)
+
+    found = [*broken(heights, ends)]
+    assert len(found) == min(5, len(ends))
+    for k, way in enumerate(found, 1):
+        assert tuple(way) == min(combinations(ends, k), key=lambda one: (highest(one), one))

@@ -72,7 +72,8 @@ def absent(what: str, section: str, name: str, names: Sequence[str] = ()) -> Att
     """The error for an attribute that is not there; `names` are those that are."""
     hint = answer(section, name)
     if not hint:
-        close = near(name, names) if len(name) > 3 else None
+        special = name.startswith("__")  # what tools ask every object for
+        close = near(name, names) if len(name) > 3 and not special else None
         hint = f"did you mean {close!r}?" if close else ""
     return AttributeError(f"{what} has no attribute {name!r}{f'; {hint}' if hint else ''}", name=name)
 

@@ -23,6 +23,7 @@ def near(name: str, known: Iterable[str]) -> str | None:
     if len(name) < 2:  # one letter is near to everything
         return next((word for word in known if len(word) == 1 and word.lower() == name.lower()), None)
     most = 0 if len(name) < 3 else 1 if len(name) < 8 else 2
+    letters = set(name.lower())
     candidates: list[tuple[int, int, str]] = []  # how far, how much of the beginning differs
     for word in known:
         if len(word) < 2:
@@ -31,6 +32,8 @@ def near(name: str, known: Iterable[str]) -> str | None:
             away = 0
         elif abs(len(word) - len(name)) > most or (len(name) < 5 and word[0].lower() != name[0].lower()):
             continue
+        elif len(letters.symmetric_difference(word.lower())) > 2 * most:  # a change takes one letter and brings another
+            continue  # who asks hasattr of a module waits for this, so most words are not compared
         else:
             away = _differences(name.lower(), word.lower())
         if away <= most:

@@ -10,6 +10,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import index
 from typing import Annotated, Any, TypeAlias
 
@@ -119,6 +120,7 @@ DType: TypeAlias = Annotated[Any, Kind("a dtype such as 'float32', 'f32' or nump
 FloatDType: TypeAlias = Annotated[Any, Kind("a float dtype (float16, float32 or float64)", _float_dtype)]
 
 
+@lru_cache(256)  # NumPy makes the name anew each time
 def short_dtype(dtype: np.dtype[Any]) -> str:
     """``f32`` for float32, as printed in graphs and messages."""
     return SHORT.get(dtype.name, dtype.name)

@@ -38,6 +38,7 @@ __all__ = ["Folding", "Turns", "runs", "shifted"]
 LONGEST = 64  # statements in one repeat
 LEAST_SAVED = 3
 MOST_STEPS = 400_000  # operands looked at, in all
+FIRST = 3  # repeats that are looked at before all of them
 MOST_KEPT = 12  # lists that a loop makes
 MOST_LISTS = 3  # without a name
 MOST_WRITTEN = 8  # items of a list that has no name
@@ -228,10 +229,28 @@ class Folding:
         names: dict[Var, str],
     ) -> Repetition | None:  # fmt: skip
         repeats = [body[start + k * period : start + (k + 1) * period] for k in range(count)]
+        if not self._begins(repeats[:FIRST]):
+            return None
         wiring = _Wiring(self, repeats, start, period, readers)
         if not wiring.fits():
             return None
         return wiring.loop(names)
+
+    def _begins(self, repeats: list[list[Statement]]) -> bool:
+        """Whether the first repeats may be turns of a loop: those that are not are most, and found out soon here.
+
+        What several repeats are wired as, the first of them are too.
+        """
+        turns = Turns([[var for statement in repeat for var in outputs(statement)] for repeat in repeats])
+        for statements in zip(*repeats, strict=True):
+            operands = [operands_of(statement) for statement in statements]
+            if len({len(found) for found in operands}) != 1:
+                return False
+            for slot in zip(*operands, strict=True):
+                self.steps += len(repeats)
+                if turns.role(slot) is None:
+                    return False
+        return True
 
 
 class _Wiring:

@@ -7,13 +7,16 @@ together of which a box stands beside one outside.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from tensorgraph.viz.model.budget import ranks
 from tensorgraph.viz.model.drawing import Drawing, Node
 from tensorgraph.viz.render.metrics import room
 
-__all__ = ["columns"]
+__all__ = ["broken", "columns"]
 
 SLIDE = (960.0, 480.0)  # points: 1280 by 640 pixels
 PAGE = 675.0  # points: the 900 pixels of a notebook's width
@@ -43,10 +46,7 @@ def columns(drawing: Drawing) -> dict[str, int]:
     one = _scale([(heights, widths)])
     best, size = [last], one
     if one < SMALL:
-        for k in range(2, MOST + 1):
-            found = _broken(heights, ends, k)
-            if found is None:
-                break
+        for found in broken(heights, ends):
             parts = zip([0, *(r + 1 for r in found)], [*(r + 1 for r in found), last + 1], strict=True)
             scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts])
             if scale > GAIN * size:
@@ -81,25 +81,24 @@ def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:
     return [at for at in range(last) if len(crossing[at]) == 1]
 
 
-def _broken(heights: Sequence[float], ends: Sequence[int], k: int) -> list[int] | None:
-    """The ends of all columns but the last for k of them; None where there are too few places."""
-    if len(ends) < k - 1:
-        return None
-    total = [0.0]
-    for height in heights:
-        total.append(total[-1] + height)
-    # by the number of columns so far: for each place, the least highest column and the ends before
-    best: dict[int, tuple[float, list[int]]] = {end: (total[end + 1], [end]) for end in ends}
-    for _ in range(k - 2):
-        following: dict[int, tuple[float, list[int]]] = {}
-        for end in ends:
-            found = [
-                (max(highest, total[end + 1] - total[before + 1]), [*way, end])
-                for before, (highest, way) in best.items()
-                if before < end
-            ]
-            if found:
-                following[end] = min(found)
-        best = following
-    found = [(max(highest, total[-1] - total[end + 1]), way) for end, (highest, way) in best.items()]
-    return min(found)[1] if found else None
+def broken(heights: Sequence[float], ends: Sequence[int]) -> Iterator[list[int]]:
+    """The ends of all columns but the last for two columns, for three, and so on while there are places."""
+    total = np.cumsum([0.0, *heights])
+    at = total[np.array(ends, np.intp) + 1]
+    # by the number of the end of the last column so far: how high the highest is at least, and all ends
+    highest, ways = at, [[end] for end in ends]
+    for first in range(min(MOST - 1, len(ends))):  # this many ends lie before that one
+        if first:
+            before, made = highest, ways
+            highest, ways = before.copy(), [*made]
+            for n in range(first, len(ends)):
+                columns = np.maximum(before[first - 1 : n], at[n] - at[first - 1 : n])
+                found = _least(columns, made, first - 1)
+                highest[n], ways[n] = columns[found], [*made[first - 1 + found], ends[n]]
+        yield ways[first + _least(np.maximum(highest[first:], total[-1] - at[first:]), ways, first)]
+
+
+def _least(columns: np.ndarray[Any, Any], ways: Sequence[list[int]], first: int) -> int:
+    """The number of the least column; of several that which ends first."""
+    tied: list[int] = np.flatnonzero(columns == columns.min()).tolist()
+    return min(tied, key=lambda n: ways[first + n])
