@@ -59,6 +59,17 @@ def test_readers_of_one_array_are_one():
 
 
 @pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+def test_a_gradient_compares_what_a_product_may_cut_at_its_end():
+    def loss(x, w, b):
+        return tg.sum(tg.relu(x @ w + b) @ w.T)
+
+    graph = tg.trace(tg.grad(loss, argnums=(1, 2)), X, np.ones((5, 3), "f4"), np.ones(3, "f4")).transform()
+    made = names(graph)
+    assert ["add", "relu"] in made and any(part[:2] == ["equal", "where"] for part in made)
+    alone = tg.trace(lambda x: tg.equal(tg.relu(tg.cumsum(x, axis=0) + 1.0), 0.0), X)
+    assert ["add", "relu", "equal"] in names(alone)  # of what no kernel ends with
+
+
 def test_a_reduction_that_nobody_reads_is_left_out():
     graph = tg.trace(lambda x: (x * 2.0, (x * 2.0).sum(axis=0))[:1], X)
     assert any(eq.op.name == "sum" for eq in graph.equations)

@@ -13,15 +13,16 @@ whose kernels are the affair of their ops' rules.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tensorgraph.compile.elements import Refusal
 from tensorgraph.compile.generated import generate, require_generated
 from tensorgraph.engine.aval import canonical_axes
-from tensorgraph.engine.op import reduction
+from tensorgraph.engine.op import elementwise, reduction
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.native.places import Call
+from tensorgraph.native.places import Call, Rule
 
 __all__ = ["MOST", "Region", "regions"]
 
@@ -117,13 +118,14 @@ class _Grouping:
         self.of: list[_Group] = []
         self.groups: set[_Group] = set()
         self.refused: dict[tuple[int, Var], str] = {}
+        self.uses = Counter(var for eq in equations for var in eq.variables())
         for number, eq in enumerate(equations):
             group = _Group(number, eq)
             self.of.append(group)
             self.groups.add(group)
             for other in self._before(group):
                 group.waits |= other.members | other.waits
-            if group.shape is not None:
+            if group.shape is not None and not self._is_behind_an_end(eq):
                 self._join_makers(number, eq)
         self._join_readers()
 
@@ -131,6 +133,26 @@ class _Grouping:
         """The groups whose results a group reads."""
         makers = {self.maker.get(var, -1) for k in group.equations for var in self.equations[k].variables()}
         return list({self.of[k] for k in makers if k >= 0} - {group})
+
+    def _is_behind_an_end(self, eq: Equation) -> bool:
+        """Whether an equation compares what another kernel may make at its end, as a product its ReLU: in one kernel
+        with that it would keep it from there, and who wants the truth, a gradient, can compare as well."""
+        found = list(dict.fromkeys(eq.variables()))
+        if not eq.op.among("comparison") or len(found) != 1:
+            return False
+        var, links = found[0], 0
+        while (maker := self.maker.get(var)) is not None:
+            made = self.equations[maker]
+            rule = made.op.native_rule()
+            if links and isinstance(rule, Rule) and rule.with_endings is not None:
+                return True
+            if made.op.kind is not elementwise or len(made.outputs) != 1:
+                return False
+            before = [v for v in made.variables() if v in self.maker and v.aval == var.aval and self.uses[v] == 1]
+            if len(before) != 1:
+                return False
+            var, links = before[0], links + 1
+        return False
 
     def _join_makers(self, number: int, eq: Equation) -> None:
         for var in dict.fromkeys(eq.variables()):
