@@ -85,7 +85,7 @@ def test_any_sequence_of_uses_keeps_every_number(actions: list[tuple[str, int]])
             elif action == "view":
                 array = array[1:]
             elif action == "turn":
-                array.shape = (-1,)
+                array = array.reshape(-1)
             if action != "drop":
                 held.append((number, array))
         for number, array in held:
