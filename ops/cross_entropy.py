@@ -124,6 +124,7 @@ class_targets = op(
     "class_targets(target, *, classes: int, ignore_index: int | None = None)",
     lambda target, *, classes, ignore_index=None: target,
     structural, infer_rule=_targets_infer, check=_check_targets, batch=unchanged,
+    native="looking:native_class_targets",
     traits=("identity", "view", "linear", "labels", "internal", "checks"), vjp=dict(target=lambda g: g),
     examples=(
         ((np.array([0, 2, 1]),), dict(classes=3)), ((np.array([0, -1]),), dict(classes=1, ignore_index=-1)),
@@ -150,7 +151,8 @@ def _check_weights(weight: Any) -> None:
 
 class_weights = op(
     "class_weights(weight)", lambda weight: weight, structural, infer_rule=lambda weight: weight, batch=unchanged,
-    check=_check_weights, traits=("identity", "view", "linear", "labels", "internal", "checks"),
+    check=_check_weights, native="looking:native_class_weights",
+    traits=("identity", "view", "linear", "labels", "internal", "checks"),
     vjp=dict(weight=lambda g: g), examples=((((3,),), {}),),
     doc="Class weights themselves, once they are known to be finite; NaN and infinity raise ValueError.",
 )  # fmt: skip
@@ -172,7 +174,7 @@ def _mean_divisor(divisor: Any, *, empty: str = "zero", of: str = "softmax_cross
 
 mean_divisor = op(
     "mean_divisor(divisor, *, empty='zero', of='softmax_cross_entropy')", _mean_divisor, structural,
-    infer_rule=_divisor_infer, batch=unchanged,
+    infer_rule=_divisor_infer, batch=unchanged, native="looking:native_mean_divisor",
     vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal", "checks"),
     examples=((((),), {}), (((3,),), {})),
     doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",

@@ -48,6 +48,7 @@ def _diff_x(g: Any, x_aval: Any, n: int, axis: int) -> Any:
 
 diff: Op = op(
     "diff(x, *, n: int = 1, axis: int = -1)", _diff, scan, methods=("diff",), batch=shifted(),
+    native="pairs:native_diff",
     infer_rule=_diff_infer, vjp=dict(x=_diff_x), traits=("linear",), flops=lambda x, *, n, axis: n * x.size,
     examples=(
         (((3, 4),), {}), (((5, 2),), dict(n=2, axis=0)), (((2, 3),), dict(n=3)), (((2, 0),), {}), (((3,), ), dict(n=0)),

@@ -178,7 +178,6 @@ REFUSED = {
     "x = ld(p) * iota()": "16 lanes of integer meet numbers: write real",
     "x = iota() / 2": "16 lanes of integer are divided by //",
     "x = n ** 2": "integers have no operator Pow; write products",
-    "x = load(p) // 2.0": r"numbers have no operator FloorDiv; write floor\(a / b\)",
     "x = load(p) & 1": r"numbers have no operator BitAnd; integers have: .*bits\(x\)",
     "x = n << 64": "a shift goes by 0 to 63 places, not 64",
     "m1 = ld(p) > 0.0\nx = m1 + m1": "masks are joined by &, |",

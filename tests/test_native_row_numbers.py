@@ -10,7 +10,10 @@ from tensorgraph.engine.op import CATALOGUE
 
 CODE = [how for how in HOWS if how[0] == "code"] or HOWS[:1]
 KINDS = {"var": {}, "std": {}, "logsumexp": {}, "vector_norm": {"ord": 2}}
-CALLS = [*KINDS.items(), ("var", {"correction": 1}), ("std", {"correction": 1.5})]
+CALLS = [
+    *KINDS.items(), ("var", {"correction": 1}), ("std", {"correction": 1.5}), ("vector_norm", {"ord": 1}),
+    ("vector_norm", {"ord": np.inf}),
+]  # fmt: skip
 
 
 def whole(name, attrs, axis, keepdims=False):
@@ -101,7 +104,7 @@ def test_what_is_left_to_the_forward():
     x = np.ones((3, 4), "float32")
     for name, given, attrs in (
         ("var", x[:0], {}), ("var", x.astype("float16"), {}), ("var", x.astype("int64"), {}),
-        ("vector_norm", x, {"ord": 1}), ("vector_norm", x, {"ord": 3.5}),
+        ("vector_norm", x, {"ord": 0}), ("vector_norm", x, {"ord": 3.5}),
     ):  # fmt: skip
         run = Run(CATALOGUE[name].native_rule(), (given,), [((3,), "float32")], whole(name, attrs, 1))
         assert not run.took

@@ -260,3 +260,17 @@ def test_a_whole_number_beside_floats_is_one_of_theirs(width):
     assert count == 1
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-15, strict=True)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("function", [tg.floor_divide, tg.remainder])
+def test_integers_divided_by_what_has_no_quotient(function, width):
+    limits = np.iinfo("int64")
+    few = np.array([0, 1, -1, 2, -3, 7, limits.max, limits.min, limits.min + 1])
+    x, y = np.repeat(few, few.size), np.tile(few, few.size)
+    for call in (function, lambda x, y: function(x, 3), lambda x, y: function(x, -1), lambda x, y: function(7, y)):
+        graph = tg.trace(call, x, y)
+        (found,), count = run_graph(graph, [x, y], width=width)
+        assert count
+        np.testing.assert_array_equal(found, np.asarray(graph(x, y)))

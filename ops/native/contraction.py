@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from tensorgraph.native.places import Call, Place
 from tensorgraph.ops.native.moving import collapsed, copy_of
+from tensorgraph.ops.native.pairs import of_pairs
 from tensorgraph.ops.native.product import Products, records_of, with_rows
 
 __all__ = ["native_contract"]
@@ -43,6 +44,12 @@ def native_contract(call: Call) -> bool:
     inner = [c for c in sizes if c not in output]
     inner.sort(key=lambda c: -abs(b_strides[c]))
     a, a_strides, b, b_strides = _one_sum(call, a, a_strides, b, b_strides, inner, sizes)
+    if not inner and not _is_outer(a_strides, b_strides):
+        letters = [*output]
+        left, right = (
+            x.over(out.shape, [strides.get(c, 0) for c in letters]) for x, strides in ((a, a_strides), (b, b_strides))
+        )
+        return of_pairs(call, left, right, out)
     given = _matrices(a, a_strides, b, b_strides, out, c_strides, [c for c in output if c in sizes], inner, sizes)
     if given is None:
         return False
@@ -51,6 +58,11 @@ def native_contract(call: Call) -> bool:
 
 
 Strides = dict[str, int]
+
+
+def _is_outer(a: Strides, b: Strides) -> bool:
+    """Whether each factor has a letter that the other has not."""
+    return any(a[c] and not b[c] for c in a) and any(b[c] and not a[c] for c in a)
 
 
 def _strides(term: str, x: Place, sizes: dict[str, int]) -> Strides:

@@ -13,7 +13,7 @@ from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.native.words import any_lane, iota, ldq, load_byte, load_int, select, store_int, word_at
 from tensorgraph.ops.native.moving import collapsed, copy_of
 
-__all__ = ["as_int64", "integers", "integers_within", "whole_at"]
+__all__ = ["as_int64", "integers", "integers_within", "require_within", "whole_at"]
 
 LANES = 0  # a constant of every kernel
 ITEM, SIGNED = 8, True  # constants of kernels: bytes of an integer, and whether it has a sign
@@ -43,8 +43,8 @@ def widen(w: Any, block: Any, blocks: Any) -> None:
 
 
 def within(w: Any, block: Any, blocks: Any) -> None:
-    """Whether all numbers, of two axes, lie from `low` on and below `high`."""
-    ids, n, step, m, inner, low, high = [word_at(w, k) for k in static(7)]
+    """Whether all numbers, of two axes, lie from `low` on and below `high`, or are a number that is passed over."""
+    ids, n, step, m, inner, low, high, passed = [word_at(w, k) for k in static(8)]
     wrong = 0
     for i in range(n):
         if (ITEM == 8) and inner == 8:  # side by side
@@ -52,16 +52,16 @@ def within(w: Any, block: Any, blocks: Any) -> None:
             for j in range(0, full, 4 * LANES):
                 for v in static(4):
                     k = ldq(ids + i * step + 8 * (j + v * LANES), LANES, low)
-                    outside = outside | (k < low) | (k >= high)
+                    outside = outside | (((k < low) | (k >= high)) & (k != passed))
             for j in range(full, m, LANES):
                 k = ldq(ids + i * step + 8 * j, m - j, low)
-                outside = outside | (k < low) | (k >= high)
+                outside = outside | (((k < low) | (k >= high)) & (k != passed))
             wrong = 1 if any_lane(outside) else wrong
         else:
             for j in range(m):
                 k = whole_at(ids + i * step + j * inner)
-                wrong = select((k < low) | (k >= high), 1, wrong)
-    store_int(word_at(w, 7), wrong)
+                wrong = select(((k < low) | (k >= high)) & (k != passed), 1, wrong)
+    store_int(word_at(w, 8), wrong)
 
 
 def integers(place: Any) -> dict[str, Any] | None:
@@ -85,14 +85,19 @@ def as_int64(call: Call, ids: Place) -> Place:
     return target
 
 
-def integers_within(call: Call, ids: Any, low: int, high: int, error: str) -> Place | None:
-    """Integers as int64 in C order, which are looked at before the run; None where they cannot be."""
+def require_within(call: Call, ids: Any, low: int, high: int, error: str, passed: int | None = None) -> bool:
+    """Have integers looked at before the run; False where they cannot be. One number may be passed over."""
     constants = integers(ids)
     if constants is None or (low < 0 and ids.dtype == np.uint64):  # of which the highest would be negative
-        return None
+        return False
     axes = [(1, 0), (1, 0), *collapsed(ids.shape, ids.strides)]
-    if len(axes) > 4 or high <= low:
-        return None
-    words: list[int | Address] = [ids.address(), *axes[-2], *axes[-1], low, high]
+    if len(axes) > 4 or high <= low or not -(2**63) <= (passed or 0) < 2**63:
+        return False
+    words: list[int | Address] = [ids.address(), *axes[-2], *axes[-1], low, high, low if passed is None else passed]
     call.check(kernel(within, "float64", **constants), words, error)
-    return as_int64(call, ids)
+    return True
+
+
+def integers_within(call: Call, ids: Any, low: int, high: int, error: str) -> Place | None:
+    """Integers as int64 in C order, which are looked at before the run; None where they cannot be."""
+    return as_int64(call, ids) if require_within(call, ids, low, high, error) else None

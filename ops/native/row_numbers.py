@@ -41,7 +41,7 @@ from tensorgraph.ops.native.softmax_rows import normaliser
 __all__ = ["logsumexp", "std", "var", "vector_norm"]
 
 LANES = SIZE = 0  # constants of kernels
-VARIANCE, DEVIATION, NORM, LOG = 0, 1, 2, 3
+VARIANCE, DEVIATION, NORM, LOG, SIZES, LARGEST = 0, 1, 2, 3, 4, 5
 KIND = VARIANCE
 
 INFINITY, SMALLEST = float("inf"), 2.0**-970  # below which squares of float64 lose digits
@@ -89,6 +89,19 @@ def largest(p: Any, width: Any) -> Any:
     return hmost(top)
 
 
+def sum_of_sizes(p: Any, width: Any) -> Any:
+    """The sum of a row's magnitudes."""
+    total, lost = double(vset(0.0)), double(vset(0.0))
+    for j in range(0, width, LANES):
+        v = absolute(double(ldm(p + j * SIZE, width - j, 0.0)))
+        if SIZE == 8:
+            total, lost = with_loss(total, lost, v)
+        else:
+            total = total + v
+    whole, less = hsum(total), hsum(lost)
+    return select(less == less, whole + less, whole)
+
+
 def number_of(p: Any, width: Any, n: Any) -> Any:
     """The variance, deviation or norm of a row."""
     one = double(1.0)
@@ -121,6 +134,10 @@ def numbers(w: Any, block: Any, blocks: Any) -> None:
         if KIND == LOG:
             top, excess = normaliser(p, width)
             store(out + r * SIZE, select(absolute(top) < INFINITY, top + log1p(excess), top))
+        elif KIND == SIZES:
+            store(out + r * SIZE, real(sum_of_sizes(p, width)))
+        elif KIND == LARGEST:
+            store(out + r * SIZE, largest(p, width))
         else:
             store(out + r * SIZE, real(number_of(p, width, n)))
 
@@ -172,5 +189,6 @@ def std(call: Call) -> bool:
 
 
 def vector_norm(call: Call) -> bool:
-    """`vector_norm` of squares."""
-    return call.attrs["ord"] == 2 and _numbers(call, NORM)
+    """`vector_norm` of squares, of magnitudes, and the largest of these."""
+    kind = {2: NORM, 1: SIZES, math.inf: LARGEST}.get(call.attrs["ord"])
+    return kind is not None and _numbers(call, kind)

@@ -104,7 +104,7 @@ class _Text:
         lines = ["def call(args):", f"    if len(args) != {self.count}: return unlike"]
         lines += [f"    {names}= args"] if self.count else []
         lines += [*(f"    {line}" for line in (*self.lines, *last)), ""]
-        scope = self.scope | scope
+        scope = self.scope | scope | {"__name__": __name__, "__package__": __package__}  # a frame of ours, as to lines
         exec(compile("\n".join(lines), "<tensorgraph call of a compiled function>", "exec"), scope)
         call: DirectCall = scope["call"]
         return call

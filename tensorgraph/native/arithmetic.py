@@ -244,14 +244,19 @@ class Arithmetic:
             shift = int(known).bit_length() - 1
             how, by = ("ashr", shift) if kind == "FloorDiv" else ("and", int(known) - 1)
             return put(a.type, f"{how} {a.type} {a.name}, {by}")
-        rest = put(a.type, f"srem {a.type} {a.name}, {b.name}")
-        zero = literal(a.type, 0)
-        sign = self.compare("Lt", self.binary("BitXor", rest, b), zero)
+        # where it would stop, at 0 and where -1 leaves the range, 1 divides, and what NumPy gives is chosen
+        zero, minus = literal(a.type, 0), literal(a.type, -1)
+        none, turned = self.compare("Eq", b, zero), self.compare("Eq", b, minus)
+        by = self.select(self.binary("BitOr", none, turned), literal(a.type, 1), b)
+        rest = put(a.type, f"srem {a.type} {a.name}, {by.name}")
+        sign = self.compare("Lt", self.binary("BitXor", rest, by), zero)
         off = self.binary("BitAnd", self.compare("NotEq", rest, zero), sign)
         if kind == "Mod":
-            return self.binary("Add", rest, self.select(off, b, zero))  # type: ignore[no-any-return]
-        whole = put(a.type, f"sdiv {a.type} {a.name}, {b.name}")
-        return self.binary("Add", whole, self.select(off, literal(a.type, -1), zero))  # type: ignore[no-any-return]
+            return self.binary("Add", rest, self.select(off, by, zero))  # type: ignore[no-any-return]
+        whole = put(a.type, f"sdiv {a.type} {a.name}, {by.name}")
+        whole = self.binary("Add", whole, self.select(off, minus, zero))
+        whole = self.select(turned, self.binary("Sub", zero, a), whole)
+        return self.select(none, zero, whole)  # type: ignore[no-any-return]
 
     def compare(self, kind: str, a: Any, b: Any) -> Any:
         if kind in ("Is", "IsNot") or not (isinstance(a, Value) or isinstance(b, Value)):
