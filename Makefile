@@ -7,6 +7,7 @@
 #   make interpreted       run the tests of kernels with the compilers off, and a few of all the others
 #   make coverage          both, and demand that 95% of the lines have run
 #   make doctest           run the examples of the docstrings
+#   make environment       make that of the tests; each of the others does so itself
 #   make lint              ruff, and mypy --strict on the installed wheel
 #   make bench             measure the speed; ARGS=--setup-peers once, to have PyTorch and JAX beside it
 #   make docs              write docs/ops.md, the pictures and the type stubs anew
@@ -15,9 +16,9 @@
 #   make release           build the wheel and say whether it can be released (docs/releasing.md)
 #   make clean             remove environments, builds and caches
 #
-# WHEEL=1 runs `test`, `interpreted` and `coverage` against an installed wheel instead of the checkout,
+# WHEEL=1 runs `test`, `interpreted`, `coverage` and `environment` against an installed wheel instead of the checkout,
 # OLDEST=1 with the oldest NumPy, Numba and graphviz that are supported (Python 3.11 or 3.12).
-# COVER=1 has `test` and `interpreted` count the lines that run, the latter on top of the former and to the end.
+# COVER=1 has `test` and `interpreted` count the lines that run, each in what the other does not, and the latter to the end.
 # SLOW=1 runs every test and every example: the slow tests, and all of what `test` takes samples of; SLOW=marked, as
 # .ci/run does, the tests that are marked slow beside the usual samples.
 # PYTHON=... names the Python to use, JOBS=... the number of test processes.
@@ -30,16 +31,17 @@ KILLS ?= 50
 COVERAGE_MIN ?= 95
 ENV := PYTHON="$(PYTHON)" sh .ci/env
 
-# names of folders count too: a removed file must make a new wheel
 SOURCES := pyproject.toml setup.py README.md LICENSE \
-	$(shell find tensorgraph ops viz -name __pycache__ -prune -o \( -type d -o -type f \) -print)
+	$(shell find tensorgraph ops viz -name __pycache__ -prune -o -type f -print | LC_ALL=C sort)
+# a file that is there while these names are what they were: one that was removed must make a new wheel
+NAMES := .build/names-$(shell echo $(SOURCES) | cksum | cut -d ' ' -f 1)
 WHEEL_FILE = $$(cat .build/wheel)
 
 ifdef SLOW
 PYTEST_ARGS := $(if $(filter marked,$(SLOW)),--marked,--slow)
 endif
 ifdef COVER
-COUNTED := --cov --cov-report=
+COUNTED = --cov --cov-report= $(COUNTED_IN)
 DEMANDED := --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE_MIN)
 endif
 
@@ -52,9 +54,12 @@ PYTEST_ENV += OPENBLAS_NUM_THREADS=1
 SHARED = -n $(JOBS) --dist worksteal
 PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)
 # lines of kernels are seen to run only where they are not compiled; what makes machine code makes none there, and what
-# computes nothing runs there as it does elsewhere
-NO_MACHINE_CODE = $(foreach room,native plan compile viz text tune panda run data lint dist. watch,\
-	--ignore-glob='tests/test_$(room)*')
+# computes nothing or is about the project runs there as it does elsewhere
+ELSEWHERE := native plan compile viz text tune panda run data lint dist. watch demo cli
+PROJECT := benchmarks blas ci. completion course design docs effort examples foreign house importing packaging stubs
+NOT_INTERPRETED = $(foreach room,$(ELSEWHERE) $(PROJECT),--ignore-glob='tests/test_$(room)*')
+# counting lines makes tests take 1.6 times as long: each file's are counted once
+COUNTED_IN = $(foreach room,$(ELSEWHERE) blas direct jit kernels,--lines-of='test_$(room)*')
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel
@@ -70,7 +75,7 @@ TEST_NEEDS :=
 TEST_WHAT = -e ".[test,all]"
 endif
 
-.PHONY: demo test quick test-kill interpreted coverage doctest lint format bench docs readme-bench course release clean wheel help
+.PHONY: demo environment test quick test-kill interpreted coverage doctest lint format bench docs readme-bench course release clean wheel help
 .DEFAULT_GOAL := help
 
 help:
@@ -79,6 +84,9 @@ help:
 demo:
 	@$(ENV) .venv -e ".[demo]"
 	.venv/bin/tensorgraph demo $(ARGS)
+
+environment: $(TEST_NEEDS)
+	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
 
 test: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
@@ -94,7 +102,7 @@ test-kill: $(TEST_NEEDS)
 
 interpreted: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
-	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(PYTEST) --quick $(NO_MACHINE_CODE) $(DEMANDED) $(ARGS)
+	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(PYTEST) --quick $(NOT_INTERPRETED) $(DEMANDED) $(ARGS)
 
 coverage:
 	@mkdir -p .build
@@ -138,13 +146,18 @@ wheel: .build/wheel
 	@echo "$(WHEEL_FILE)"
 
 # setuptools reuses what lies in build/, and would ship modules that are gone
-.build/wheel: $(SOURCES)
+.build/wheel: $(SOURCES) $(NAMES)
 	@rm -rf build dist
 	@mkdir -p .build
 	@$(ENV) .venv-build build
 	.venv-build/bin/python -m build -q --wheel --outdir dist .
 	@rm -rf build
 	@ls dist/*.whl > $@
+
+$(NAMES):
+	@mkdir -p .build
+	@rm -f .build/names-*
+	@touch $@
 
 release: wheel
 	@.venv-build/bin/python .ci/release.py $(ARGS)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from effort import EVERYTHING, spread
+from effort import EVERYTHING, Lines, group_of, spread
 from hypothesis import HealthCheck, settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -27,6 +27,7 @@ settings.register_profile("test", derandomize=True, max_examples=10, **UNTIMED)
 settings.register_profile("marked", derandomize=True, max_examples=10, **UNTIMED)
 settings.register_profile("quick", derandomize=True, max_examples=3, **UNTIMED)
 FEW = 2  # parameters of one test that a quick run takes, where it names no number of its own
+MANY_CALLS = ("forward_mode", "jacobian", "second_order")  # properties that are for kernels which are compiled
 settings.register_profile("explore", max_examples=500, **UNTIMED)
 
 
@@ -41,6 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_const",
         const="marked",
         help="the usual, and what is marked slow or kill",
+    )
+    group.addoption(
+        "--lines-of",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="with --cov, count the lines that run in these test files, in a few of each test's parameters",
     )
     group.addoption(
         "--kills", type=int, default=5, metavar="N", help="how often a test marked `kill` kills its processes (5)"
@@ -62,7 +70,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget.
 
     A quick run takes a sample of every table. What `-k` leaves counts alone: the tests of one op are within the budget.
-    With the compilers off, the tests of what they compile are taken whole: it is what such a run is for.
+    With the compilers off, the tests of what they compile are taken whole, as it is what such a run is for; but for the
+    properties that call a kernel hundreds of times, which takes half a minute where it is Python.
     """
     from tensorgraph import jit
 
@@ -78,7 +87,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("sampled")
         slow = any(item.get_closest_marker(name) for name in ("slow", "kill"))
         if interpreted and not slow and has_kernels(item):
-            chosen.add(item)
+            if asked or not calls_much(item):
+                chosen.add(item)
         elif not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
         elif asked or marked or not slow:
@@ -91,8 +101,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item in chosen]
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """What has been read by now stays: the garbage collector, which some tests ask for, need not look at it again."""
+    files = session.config.getoption("--lines-of")
+    if files and session.config.pluginmanager.hasplugin("_cov"):
+        from coverage import Coverage
+
+        session.config.pluginmanager.register(Lines(session.items, files, Coverage.current()))
     gc.collect()
     gc.freeze()
 
@@ -103,11 +118,9 @@ def has_kernels(item: pytest.Item) -> bool:
     return item.path.name.startswith(("test_kernels", "test_jit")) or getattr(op, "reference", None) is not None
 
 
-def group_of(item: pytest.Item) -> Any:
-    """What a sample should hold as much of as of its like: the op, or whatever else the test's first parameter is."""
-    parameters = item.callspec.params  # type: ignore[attr-defined]
-    value = parameters.get("op", next(iter(parameters.values())))
-    return getattr(value, "name", str(value))
+def calls_much(item: pytest.Item) -> bool:
+    """Whether a test is of an op's property that takes hundreds of its calls."""
+    return hasattr(item, "callspec") and item.callspec.params.get("name") in MANY_CALLS
 
 
 def pytest_report_header() -> str:

@@ -1,9 +1,12 @@
 """How tests are sampled: the same ones every time, of every group as many, and nothing hidden by a neighbour."""
 
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from effort import EVERYTHING, examples, spread
+from effort import COUNTED, EVERYTHING, Lines, examples, spread
 from hypothesis import settings
 
 
@@ -43,3 +46,32 @@ def test_examples_are_in_proportion() -> None:
 def test_sampled_tests_name_both_budgets(request: pytest.FixtureRequest) -> None:
     marked = [mark for item in request.session.items for mark in item.iter_markers("sampled")]
     assert all(set(mark.kwargs) == {"test", "quick"} and mark.kwargs["quick"] <= mark.kwargs["test"] for mark in marked)
+
+
+class Item(SimpleNamespace):
+    """A test as a run has it."""
+
+    __hash__ = object.__hash__
+
+
+def test_lines_are_counted_in_a_few_of_each_test_of_the_files_that_are_named() -> None:
+    items: Any = []
+    for file in ("test_a_b.py", "test_c.py"):
+        for n in range(9):
+            parameters = SimpleNamespace(params={"n": n})
+            items.append(Item(path=Path(file), nodeid=f"{file}::test_of[{n}]", callspec=parameters))
+        items.append(Item(path=Path(file), nodeid=f"{file}::test"))
+    did: list[str] = []
+    counter = SimpleNamespace(start=lambda: did.append("start"), stop=lambda: did.append("stop"))
+    lines = Lines(items, ["test_a*", "test_d*"], counter)
+    assert {one.path.name for one in lines.chosen} == {"test_a_b.py"}
+    assert len(lines.chosen) == COUNTED + 1 and items[9] in lines.chosen
+    counting, counted = True, set()
+    for one in items:
+        did.clear()
+        for _ in lines.pytest_runtest_protocol(one):
+            counting = did == ["start"] if did else counting
+            counted |= {one} if counting else set()
+    assert counted == lines.chosen
+    for _ in Lines(items, ["test_c*"], None).pytest_runtest_protocol(items[0]):
+        pass  # and where nothing counts at all it runs
