@@ -67,7 +67,7 @@ PICTURES: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
                       lambda: programs.residual_step(4).draw()),
     "transformer": ("A transformer of twelve layers", "Its attention is one box; `depth=` and `expand=` open it.",
                     "tg.draw(transformer_forward())", lambda: programs.transformer_forward().draw()),
-    "transformer-step": ("Its training step", "Queries, keys and values have a lane each.",
+    "transformer-step": ("Its training step", "The layers are one box; `level=\"training\"` opens it.",
                          "tg.draw(transformer_step())", lambda: programs.transformer_step().draw()),
     "flops": ("FLOPs on its boxes", "A count stands wherever a figure does.",
               'tg.draw(transformer_forward(), overlay="flops")', measured),

@@ -94,7 +94,7 @@ def test_models_functions_and_graphs_are_drawn_too() -> None:
         tg.draw(tg.trace(model, tg.f32[5, 4]), level="compiled"),
         tg.draw(model.compile(), tg.f32[5, 4], level="compiled"),
     ):
-        assert [node.title for node in drawing.nodes if node.role == "kernel"] == ["product", "product"]
+        assert [node.title for node in drawing.nodes if node.role == "kernel"] == ["k01 product", "k02 product"]
     timed = tg.draw(model, X, level="compiled", overlay="time")
     assert "random" not in " ".join(timed.notes) and "ns" in timed.text()
     for overlay in ("bytes", "flops", {"k01": 3.0}):
@@ -106,7 +106,7 @@ def test_what_numpy_runs_says_why() -> None:
     drawing = tg.draw(
         lambda a, b: tg.exp(tg.linalg.solve(a, tg.exp(b))), tg.f32[4, 4], tg.f32[4], level="compiled", overlay="time"
     )
-    solve = next(node for node in drawing.nodes if node.title == "NumPy: solve")
+    solve = next(node for node in drawing.nodes if node.title == "k02 NumPy: solve")
     assert solve.role == "op" and "no kernel is written for solve" in solve.tip and solve.metric == "n/a"
     reasons = {(edge.tail, edge.head): edge.rows[0].text for edge in drawing.edges if edge.rows}
     assert sorted(reasons.values()) == ["NumPy", "opaque"]
@@ -127,7 +127,8 @@ def test_a_large_graph_is_drawn_in_part() -> None:
 def test_without_machine_code_every_op_is_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "reason", lambda: "it is switched off")
     drawing = tg.draw(lambda x: tg.tanh(x @ x).sum(), tg.f32[3, 3], level="compiled", overlay="time")
-    assert [node.title for node in drawing.nodes if node.role == "op"] == ["NumPy: matmul", "NumPy: tanh", "NumPy: sum"]
+    said = ["k01 NumPy: matmul", "k02 NumPy: tanh", "k03 NumPy: sum"]
+    assert [node.title for node in drawing.nodes if node.role == "op"] == said
     assert any("it is switched off" in note for note in drawing.notes)
 
 

@@ -84,7 +84,8 @@ def test_every_format_has_the_point_and_the_line_back_to_it():
     point = next(node.id for node in drawing.nodes if node.role == "entry")
     add = next(node.id for node in drawing.nodes if node.path == "blocks.0/add")
     dot, mermaid, text = drawing.dot(), drawing.mermaid(), drawing.text()
-    assert re.search(rf"^{add}:e -> {point}:e \[.*dashed", dot, re.M) and f"{point}:s -> {add} " in dot
+    word = re.search(rf"^{point}:e -> (k\d+) \[dir=back .*dashed", dot, re.M)[1]  # laid out as what leads down
+    assert re.search(rf"^{word} -> {add}:e \[dir=none .*dashed", dot, re.M) and f"{point}:s -> {add} " in dot
     assert f'{add} -.->|"x12"| {point}' in mermaid and f"{point} ==> {add}" in mermaid
     assert f'{point}(("' in mermaid
     lines = text.splitlines()

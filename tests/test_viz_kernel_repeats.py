@@ -72,10 +72,22 @@ def test_blocks_and_steps_are_templates_with_their_counts() -> None:
 
 def test_updates_of_an_optimiser_are_one_box() -> None:
     graph = residual_step(4)
-    (update,) = [node for node in draw(graph, level="compiled").nodes if node.title.startswith("adam_step")]
+    (update,) = [node for node in draw(graph, level="compiled").nodes if " adam_step" in node.title]
     parameters = sum(cell.kind == "parameter" for cell in graph.cells)
-    assert update.title == f"adam_step x{parameters}" and len(update.members) == parameters
-    assert update.rows[-1].text == f"writes {4 * parameters} cells"
+    assert update.title == f"{update.path} adam_step x{parameters}" and len(update.members) == parameters
+    assert [row.text for row in update.rows if row.style == "write"] == [f"writes {4 * parameters} cells"]
+
+
+def test_what_comes_from_far_is_named_by_its_number() -> None:
+    drawing = draw(residual_step(4), level="compiled")
+    numbers = {node.path: node.title for node in drawing.nodes if node.role == "kernel"}
+    assert all(title.startswith(f"{path} ") for path, title in numbers.items())
+    stubs = [row.text for node in drawing.nodes for row in node.rows if row.style == "stub" and "<-" in row.text]
+    named = [text for text in stubs if text.startswith("<- k")]
+    assert named and all(text.split()[1].strip(",") in numbers for text in named)
+    assert any(text.endswith(", opaque") for text in named)  # and why the two are no one kernel
+    assert any("drawn as named stubs" in note for note in drawing.notes)
+    assert not any(edge.cut for edge in draw(residual_forward(4), level="compiled").edges)
 
 
 def test_figures_of_a_template_are_of_one_and_of_all() -> None:

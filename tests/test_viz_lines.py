@@ -173,7 +173,7 @@ def drawn_ends(lines: dict[str, list[Any]], start: str) -> list[tuple[float, flo
         path += numbers(next(part for part in group if part.tag == "path"))
         arrows += [point for part in group if part.tag == "polygon" for point in numbers(part)]
         head = name.partition("->")[2]
-        name = next((n for n in lines if head.startswith("r") and n.startswith(f"{head}->")), "")
+        name = next((n for n in lines if head[0] in "rk" and n.startswith(f"{head}->")), "")
     return [path[0], path[-1], *arrows]
 
 
@@ -189,7 +189,7 @@ def test_a_skip_and_the_line_back_do_not_meet(engine, name):
         upper, lower = sorted((edge.tail, edge.head), key=lambda id: frame(boxes[id])[1])
         if i in rails:
             return drawn_ends(lines, f"{upper}->{rails[i][0]}")
-        both = [n for n in (f"{edge.tail}->{edge.head}", f"{edge.head}->{edge.tail}") if n in lines]
+        both = [n for n in (f"{upper}->k{i}", f"{edge.tail}->{edge.head}", f"{edge.head}->{edge.tail}") if n in lines]
         return drawn_ends(lines, both[0])
 
     pairs = [

@@ -66,7 +66,8 @@ def draw(
         what is written; of a graph that takes no gradient, the one it would have. ``"compiled"``: one box a kernel of
         what `tensorgraph.compile` makes of it, with its ops, your lines, bytes and where results lie, and why
         neighbours are two kernels; ``overlay="time"`` measures each. ``"auto"``: the training level of a
-        graph that takes gradients, every op of another small one, else the modules, as deep as stays readable.
+        graph that takes gradients, every op of another small one, else the modules, as deep as can be read on a screen
+        of 1920 by 1080; ops of no module are joined before modules are closed.
     depth : int or "op", optional
         For modules: 1 draws the outermost. Default: the innermost, less deep where these are many. ``"op"`` goes down
         to the ops.

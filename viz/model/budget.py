@@ -92,9 +92,15 @@ def fits(drawing: Drawing) -> bool:
     return len(drawing.nodes) <= MOST_BOXES and span(drawing) <= MOST_SPAN
 
 
-def mend(drawing: Drawing) -> Drawing:
-    """Within the budget of lines, by the steps above. Boxes stay as they are."""
+def mend(drawing: Drawing, far: int | None = None) -> Drawing:
+    """Within the budget of lines, by the steps above, and without lines that pass `far` ranks and more. Boxes stay as
+    they are."""
     notes = list(drawing.notes)
+    if far is not None:
+        cut = {i for length, i in _lengths(drawing) if length >= far}
+        if cut:
+            drawing = cut_edges(drawing, cut)
+            notes.append(f"{count(len(cut), 'long edge')} drawn as named stubs (<-)")
     if span(drawing) > MOST_SPAN:
         inputs = {node.id: node.title for node in drawing.nodes if node.role == "input"}
         lengths = _lengths(drawing)
@@ -129,7 +135,8 @@ def cut_edges(drawing: Drawing, positions: set[int]) -> Drawing:
     edges = []
     for i, edge in enumerate(drawing.edges):
         if i in positions:
-            coming[edge.head].append(clean(at[edge.tail].path))
+            why = [row.text for row in edge.rows if drawing.level == "compiled"]
+            coming[edge.head].append(", ".join([clean(at[edge.tail].path), *why]))
             going[edge.tail] += 1
             edge = replace(edge, cut=True, rows=())
         edges.append(edge)

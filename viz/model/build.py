@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, LegendEntry, Node, Port, Row
-from tensorgraph.viz.model.entries import Entry, Ways
+from tensorgraph.viz.model.entries import Entry, Ways, titled
 from tensorgraph.viz.model.facts import Facts, unique
 from tensorgraph.viz.model.groups import Frame, frames
 from tensorgraph.viz.model.labels import clean, count, type_text
@@ -238,12 +238,19 @@ class Builder:
         """The point at which a value enters a template, in the frame of the template."""
         while frame is not None and frame.fold is not entry.fold:
             frame = frame.parent
+        together = self.ways.together[entry]
+        known = next((self.point_of[other] for other in together if other in self.point_of), None)
+        if known is not None:
+            self.point_of[entry] = known
+            return
         began = "from outside" if entry.start is None else "what it says"
+        title = titled(together, self.facts)
+        types = dict.fromkeys(type_text(other.first.aval) for other in together)
+        lines = [f"{other.called}: {other.first.aval}" for other in together]
+        lines.append(f"{began} for the first of {entry.fold.count} repeats, then from the repeat before")
         self.point_of[entry] = self.add(
-            f"{entry.fold.path}/{entry.called}", "entry", [Row("title", entry.title(self.facts))],
-            group=frame.id if frame else None, types=(type_text(entry.first.aval),),
-            tip=f"{entry.called}: {entry.first.aval}\n{began} for the first of {entry.fold.count} repeats, then from "
-            "the repeat before",
+            f"{entry.fold.path}/{entry.called}", "entry", [Row("title", title)], group=frame.id if frame else None,
+            types=tuple(types), tip="\n".join(lines),
         )  # fmt: skip
 
     def is_backward(self, box: Box) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
 from tensorgraph.viz.model.budget import MOST_BOXES, mend
-from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.drawing import Drawing, Node
 from tensorgraph.viz.model.focus import focus_on
 from tensorgraph.viz.model.kernel_repeats import drawn_once
 from tensorgraph.viz.model.kernels import kernels_drawn
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from tensorgraph.compile.plan import Plan
 
 __all__ = ["compiled_drawing"]
+
+NUMBER = re.compile(r"k\d+")
+FEW, FAR = 12, 4  # boxes up to which every line is drawn; of more, ranks that no line passes
 
 
 def compiled_drawing(target: Graph | Compiled, args: Sequence[Any], focus: Any, hops: int, overlay: Any) -> Drawing:
@@ -46,7 +50,16 @@ def compiled_drawing(target: Graph | Compiled, args: Sequence[Any], focus: Any, 
     if machine.reason() is not None:
         note = f"no machine code is made here ({machine.reason()}): NumPy runs the graph"
         drawing = replace(drawing, notes=(*drawing.notes, note))
-    return mend(drawing)
+    drawing = replace(drawing, nodes=tuple(map(_numbered, drawing.nodes)))
+    return mend(drawing, FAR if len(drawing.nodes) > FEW else None)
+
+
+def _numbered(node: Node) -> Node:
+    """A step with its number, by which `focus` and the ends of lines name it."""
+    if not NUMBER.fullmatch(node.path) or not node.rows:
+        return node
+    title, *rows = node.rows
+    return replace(node, rows=(replace(title, text=f"{node.path} {title.text}"), *rows))
 
 
 def _planned(target: Graph | Compiled) -> tuple[Plan, Sequence[Any] | None]:

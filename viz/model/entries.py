@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
 from tensorgraph.graph.graph import Literal, Var
 from tensorgraph.graph.rewiring import atom_key
 from tensorgraph.viz.model.facts import Facts
-from tensorgraph.viz.model.labels import clean, value_text
+from tensorgraph.viz.model.labels import clean, count, value_text
 from tensorgraph.viz.model.view import Box, Fold
 
-__all__ = ["Entry", "Ways"]
+__all__ = ["Entry", "Ways", "called", "titled"]
+
+MOST_NAMED = 3  # values of one point
 
 Slot = tuple[Var | Literal, ...]  # what the repeats read at one place, in order
 
@@ -42,17 +45,39 @@ class Entry:
         """The user's name of what enters, else ``in``."""
         return clean(self.second.name or self.first.name or "in")
 
-    def title(self, facts: Facts) -> str:
-        """What it is called, and what stands there at first where no line says so: ``total, 0 at first``."""
+    def began(self, facts: Facts) -> str:
+        """What stands there at first where no line says so; empty where one does."""
         if self.start is None:
-            return self.called
+            return ""
         if isinstance(self.start, Literal):
-            began = value_text(self.start.value)
-        elif self.start in facts.cells:
-            began = facts.cells[self.start].path
-        else:
-            began = value_text(facts.graph.consts[self.start])
-        return clean(f"{began} at first" if self.called == "in" else f"{self.called}, {began} at first")
+            return value_text(self.start.value)
+        if self.start in facts.cells:
+            return facts.cells[self.start].path
+        return value_text(facts.graph.consts[self.start])
+
+
+def called(entries: Sequence[Entry]) -> str:
+    """The names of the values of one point; of many, or where not all have one, how many there are."""
+    names = [entry.called for entry in entries]
+    if len(names) > 1 and (len(names) > MOST_NAMED or "in" in names):
+        return count(len(names), "value")
+    return clean(", ".join(names))
+
+
+def titled(entries: Sequence[Entry], facts: Facts) -> str:
+    """What the values of one point are called, and how they begin: ``total, 0 at first``, ``4 values, w.0 ... w.3 at
+    first``."""
+    said = called(entries)
+    began = [text for text in dict.fromkeys(entry.began(facts) for entry in entries) if text]
+    if not began:
+        return said
+    at_first = f"{began[0] if len(began) == 1 else f'{began[0]} ... {began[-1]}'} at first"
+    return clean(at_first if said == "in" else f"{said}, {at_first}")
+
+
+def depth(fold: Fold | None) -> int:
+    """How many templates a template stands in, itself included."""
+    return 0 if fold is None else 1 + depth(fold.around)
 
 
 class Ways:
@@ -64,6 +89,9 @@ class Ways:
         The entries of the templates that begin with a box, outer ones first.
     own : set of (int, int)
         Operands, by equation and position, of which each repeat has its own, and none from the repeat before.
+    together : dict of Entry to list of Entry
+        Those of one point: the same box makes them for the next repeat, the same ones read them, and what they begin
+        with comes from one place, as the values of a dict do.
     """
 
     def __init__(self, facts: Facts) -> None:
@@ -82,6 +110,27 @@ class Ways:
             self.beginning[first[entry.fold]].append(entry)
         for b, entries in self.beginning.items():
             entries.sort(key=lambda entry: facts.boxes[b].folds.index(entry.fold))
+        self.together = self.points()
+
+    def points(self) -> dict[Entry, list[Entry]]:
+        """The entries of each point, by each of them."""
+        # inner ones first: what reads an outer one may be the point of an inner one
+        readers: dict[Entry, set[Entry | int]] = defaultdict(set)
+        for (i, _), (way, _) in self.ways.items():
+            for entry, inner in pairwise(way):
+                readers[entry].add(inner)
+            readers[way[-1]].add(self.facts.box_of[i])
+        found: dict[Entry, list[Entry]] = {}
+        groups: dict[Any, list[Entry]] = {}
+        box_of, made = self.facts.box_of, self.facts.producer
+        for entry in sorted(self.known.values(), key=lambda entry: -depth(entry.fold)):
+            ends = frozenset(end if isinstance(end, int) else id(found[end][0]) for end in readers[entry])
+            source = type(entry.start) if entry.start is not None else made.get(entry.first, entry.first)
+            source = box_of[source] if isinstance(source, int) else source
+            key = (entry.fold, box_of[made[entry.second]], source, ends)
+            found[entry] = groups.setdefault(key, [])
+            found[entry].append(entry)
+        return found
 
     def of(self, equation: int, position: int) -> tuple[tuple[Entry, ...], bool]:
         """The entries that an operand comes through, outermost first, and whether to the first of them it is carried

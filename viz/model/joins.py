@@ -20,9 +20,10 @@ from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.statements import Repetition
 from tensorgraph.viz.model.view import Box
 
-__all__ = ["FEW", "heaviest", "joined", "mapped"]
+__all__ = ["FEW", "MOST_JOINS", "heaviest", "joined", "mapped"]
 
 FEW = 30  # boxes below which all ops are drawn
+MOST_JOINS = 3  # see `joined`
 GLUE = 8  # more consecutive ops than this become one box
 
 
@@ -54,12 +55,18 @@ def _varies(equations: Sequence[Equation]) -> bool:
 
 
 def joined(
-    graph: Graph, boxes: list[Box], view: Callable[[list[Box]], list[Box]], turns: Sequence[int] = ()
+    graph: Graph, boxes: list[Box], view: Callable[[list[Box]], list[Box]], turns: Sequence[int] = (), tight: int = 0
 ) -> list[Box]:
     """The `view` of these boxes (such as their templates), with as few joined as it takes to have few.
 
-    Equations to which `turns` gives different numbers are of no one run.
+    Equations to which `turns` gives different numbers are of no one run. `tight` joins more, however few there are: 1
+    views, with what is done to them alone; 2 what is done one after another; 3 short runs too.
     """
+    if tight:
+        every = turns or [-1] * len(graph.equations)
+        boxes = _chains(graph, _views(graph, boxes, every), every, tight == 1)
+        found = view(boxes)
+        return view(_runs(graph, boxes, every, 2)) if tight == 3 or len(found) > FEW else found
     found = view(boxes)
     for join in (_views, _runs):
         if len(found) <= FEW:
@@ -99,8 +106,57 @@ def _views(graph: Graph, boxes: Sequence[Box], _: Sequence[int]) -> list[Box]:
     ]
 
 
-def _runs(graph: Graph, boxes: Sequence[Box], turns: Sequence[int]) -> list[Box]:
-    """Runs of more than `GLUE` ops as one box each, from the first that is no view."""
+def _chains(graph: Graph, boxes: Sequence[Box], turns: Sequence[int], views: bool) -> list[Box]:
+    """Each op joined with the one that alone reads it, and reads nothing else that an op gives: ``sigmoid`` of a part,
+    ``negative, softplus, mean``; with `views`, only where the first gives all or a part of a value in another shape.
+
+    In a loop, what is joined in every turn.
+    """
+    cells = {cell.var for cell in graph.cells}
+    loose = {box.equations[-1]: box for box in boxes if box.kind in ("op", "ops") and not box.others}
+    pairs: dict[int, int] = {}  # the last equation of a box, by the first one of the box that alone reads it
+    for box in loose.values():
+        here = graph.equations[box.equations[0]]
+        read = {a for a in here.atoms() if isinstance(a, Var) and (a in graph.index.position or a in cells)}
+        before = loose.get(graph.index.position.get(next(iter(read)), -1)) if len(read) == 1 else None
+        if before is None or (before.scope, before.call) != (box.scope, box.call):
+            continue
+        last = graph.equations[before.equations[-1]]
+        if len(graph.index.readers(last.outputs[0])) > 1 or not graph.index.results.isdisjoint(last.outputs):
+            continue
+        if len(last.outputs) > 1 or last.is_gradient != here.is_gradient:
+            continue
+        if any((views and "view" not in eq.op.traits) or not cells.isdisjoint(eq.variables())
+               for eq in (graph.equations[i] for i in before.equations)):  # fmt: skip
+            continue
+        pairs[box.equations[0]] = before.equations[-1]
+    pairs = _alike(pairs, turns)
+    found: dict[int, Box] = {}  # by its last equation
+    for box in boxes:
+        before = found.pop(pairs[box.equations[0]], None) if box.equations[0] in pairs else None
+        if before is not None:
+            box = replace(box, kind="ops", equations=(*before.equations, *box.equations))
+        found[box.equations[-1]] = box
+    return list(found.values())
+
+
+def _alike(pairs: dict[int, int], turns: Sequence[int]) -> dict[int, int]:
+    """Those of these pairs that are of one turn of a loop, and of every other turn too."""
+    lengths = Counter(turns)
+    loops = Counter(length for turn, length in lengths.items() if turn >= 0)  # how many turns are so long
+
+    def place(i: int, j: int) -> tuple[int, int, int]:
+        return i - turns[i], j - turns[i], lengths[turns[i]]
+
+    times = Counter(place(i, j) for i, j in pairs.items())
+    return {
+        i: j for i, j in pairs.items()
+        if turns[i] == turns[j] and (turns[i] < 0 or times[place(i, j)] == loops[lengths[turns[i]]])
+    }  # fmt: skip
+
+
+def _runs(graph: Graph, boxes: Sequence[Box], turns: Sequence[int], glue: int = GLUE) -> list[Box]:
+    """Runs of more than `glue` ops as one box each, from the first that is no view."""
     found: list[Box] = []
 
     def looks(box: Box) -> bool:
@@ -110,7 +166,7 @@ def _runs(graph: Graph, boxes: Sequence[Box], turns: Sequence[int]) -> list[Box]
         members = list(run)
         core = list(dropwhile(looks, members))
         equations = sorted(i for box in core for i in box.equations)
-        if not loose or len(equations) <= GLUE or len(core) < 2:
+        if not loose or len(equations) <= glue or len(core) < 2:
             found += members
             continue
         found += [*members[: len(members) - len(core)], Box("ops", scope, tuple(equations), call=members[0].call)]

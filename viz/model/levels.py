@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.occurrences import Occurrence
@@ -15,19 +15,22 @@ from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.focus import focus_on
 from tensorgraph.viz.model.fold import LEAST_SAVED, fold, loops_of
 from tensorgraph.viz.model.functions import with_functions
-from tensorgraph.viz.model.joins import joined, mapped
+from tensorgraph.viz.model.joins import MOST_JOINS, joined, mapped
 from tensorgraph.viz.model.labels import count
-from tensorgraph.viz.model.mirror import passes, pretended
+from tensorgraph.viz.model.mirror import Pass, passes, pretended
 from tensorgraph.viz.model.training import mirrored
 from tensorgraph.viz.model.updates import apart, forward_part, sides_of, updates_of
 from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
+from tensorgraph.viz.render.columns import SMALL
+from tensorgraph.viz.render.extent import scales
 
-__all__ = ["Plan", "drawn"]
+__all__ = ["Plan", "coarser", "coarser_steps", "drawn"]
 
 READABLE = 40  # boxes that a reader takes in; "auto" draws more only where there are no modules to fold to
 FRAMED = 24  # the same where frames keep them in one column
 MOST_MODULES = 120  # boxes of the module level where the depth is not given
 FEWEST = 4  # boxes below which a shallower depth is not worth taking
+HOPELESS = 0.55 * SMALL  # a scale from which joining ops does not lead to words that can be read
 MOST_ROWS = 600  # of a mirrored drawing, where ops are drawn
 
 
@@ -41,6 +44,7 @@ class Plan:
     focus: str | Region | None
     hops: int
     loops: tuple[Occurrence, ...] = ()  # of the text
+    tight: int = 0  # how much is joined that is of no module of its own, see `joined`
 
     @property
     def opened(self) -> tuple[str, ...]:
@@ -64,6 +68,11 @@ class Plan:
         ]  # fmt: skip
 
     @property
+    def free(self) -> bool:
+        """Whether nothing is said of how much is drawn."""
+        return self.level == "auto" and self.depth is None and not self.expand and self.focus is None
+
+    @property
     def whole(self) -> bool:
         """Whether every repeat is drawn by itself."""
         return self.expand is True or self.focus is not None
@@ -77,14 +86,63 @@ def drawn(graph: Graph, plan: Plan) -> Drawing:
 def _drawn(graph: Graph, plan: Plan) -> Drawing:
     if plan.level == "summary":
         return summary(graph)
-    if plan.level == "training" or (plan.level == "auto" and plan.depth is None and _is_step(graph, plan)):
-        drawing, notes = _training(graph, plan)
-    else:
-        drawing, notes = _flat(graph, plan)
+    step = plan.level == "training" or (plan.level == "auto" and plan.depth is None and _is_step(graph, plan))
+    drawing, notes = _training(graph, plan) if step else _flat(graph, plan)
+    if plan.free:
+        drawing, notes = _legible(graph, plan, drawing, notes)
     if plan.focus is not None:
         drawing = focus_on(drawing, graph, plan.focus, plan.hops)
     drawing = mend(drawing)
     return replace(drawing, notes=(*drawing.notes, *notes))
+
+
+def _legible(graph: Graph, plan: Plan, drawing: Drawing, notes: list[str]) -> tuple[Drawing, list[str]]:
+    """The first drawing, or the deepest whose words can be read on a screen and in a notebook; if there is none, on a
+    screen; else that with the largest words."""
+    if len(drawing.nodes) > MOST_BOXES or (notes and drawing.level != "training"):  # joined as far as it goes
+        return drawing, notes
+    largest, best = 0.0, (drawing, notes)
+    others = coarser_steps if drawing.level == "training" else coarser
+    for joins in (range(MOST_JOINS), range(MOST_JOINS, MOST_JOINS + 1)):  # the last one hides how ops are connected
+        on_screen: tuple[Drawing, list[str]] | None = None
+        for other, more in chain([(drawing, notes)], others(graph, plan, joins)):
+            screen, page = scales(other)
+            if min(screen, page) >= SMALL:
+                return other, more
+            if screen >= SMALL and on_screen is None:
+                on_screen = other, more
+            if screen > largest:
+                largest, best = screen, (other, more)
+        if on_screen is not None:
+            return on_screen
+    return best
+
+
+def coarser(graph: Graph, plan: Plan, joins: Sequence[int]) -> Iterator[tuple[Drawing, list[str]]]:
+    """Drawings by module of fewer and fewer boxes: ops of no module are joined before modules are closed."""
+    for depth in (None, *range(depths(graph) - 1, 0, -1)):
+        drawn: set[int] = set()
+        for tight in joins:
+            boxes, notes = _modules(graph, replace(plan, depth=depth, tight=tight), FRAMED)
+            if len(boxes) >= FEWEST and len(boxes) not in drawn:
+                drawn.add(len(boxes))
+                yield build(graph, boxes, "module"), notes
+
+
+def coarser_steps(graph: Graph, plan: Plan, joins: Sequence[int]) -> Iterator[tuple[Drawing, list[str]]]:
+    """Mirrored steps of fewer and fewer boxes: all that an optimiser does becomes one before ops are joined."""
+    step = _Step.of(graph)
+    for depth in (None, *range(depths(graph, step.forward) - 1, 0, -1)):
+        drawn: set[int] = set()
+        for tight, gathered in ((0, False), *[(n, True) for n in joins]):
+            boxes, notes = step.boxes(replace(plan, depth=depth, tight=tight))
+            if len(boxes) < FEWEST or (tight and len(boxes) in drawn):
+                continue
+            drawn.add(len(boxes))
+            drawing = step.drawing(boxes, gathered)
+            yield drawing, notes
+            if scales(drawing)[0] < HOPELESS:
+                break
 
 
 def _is_step(graph: Graph, plan: Plan) -> bool:
@@ -130,30 +188,58 @@ def _flat(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
     return build(graph, boxes, "module"), notes
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A graph with the gradients that it takes, or would take, and the positions of the equations that lead to them
+    and that follow."""
+
+    graph: Graph
+    found: list[Pass]
+    forward: list[int]
+    after: list[int]
+
+    @classmethod
+    def of(cls, graph: Graph) -> _Step:
+        found = passes(graph) or [pretended(graph)]
+        return cls(graph, found, *forward_part(graph, found))
+
+    def boxes(self, plan: Plan) -> tuple[list[Box], list[str]]:
+        """Of the forward part."""
+        graph, forward = self.graph, self.forward
+        notes: list[str] = []
+        boxes = None
+        if plan.depth == "op" or (plan.depth is None and not plan.tight and not depths(graph, forward)):
+            boxes = _ops(graph, plan, forward)
+            if len(boxes) > MOST_ROWS:
+                boxes = None
+                notes.append(f"{count(len(forward), 'op')} are more than a mirrored layout takes: drawn by module")
+        if boxes is None:
+            limit = READABLE if plan.level == "auto" else MOST_MODULES
+            boxes, more = _modules(graph, plan, limit, forward)
+            if plan.level == "auto" and plan.depth is None:
+                boxes, more = _without_gradients(graph, plan, limit, forward, boxes, more)
+            notes += more
+        if self.found[0].at is None and not self.found[0].written:
+            one = self.found[0]
+            notes.append(_imagined(one.xs, graph) if one.gives else "nothing here has a gradient")
+        return boxes, notes
+
+    def drawing(self, boxes: list[Box], gathered: bool = False) -> Drawing:
+        """`gathered`: with what an optimiser does in one box."""
+        beside: list[tuple[Box, int]] = []
+        if all(box.kind == "op" for box in boxes):
+            boxes, beside = apart(boxes, sides_of(self.graph, self.forward, self.found))
+        updates = updates_of(self.graph, boxes, self.found, self.after)
+        if gathered:
+            updates.gather()
+        updates.add_sides(beside)
+        return mirrored(self.graph, boxes, self.found, updates, "training")
+
+
 def _training(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
-    found = passes(graph) or [pretended(graph)]
-    forward, after = forward_part(graph, found)
-    notes: list[str] = []
-    boxes = None
-    if plan.depth == "op" or (plan.depth is None and not depths(graph, forward)):
-        boxes = _ops(graph, plan, forward)
-        if len(boxes) > MOST_ROWS:
-            boxes = None
-            notes.append(f"{count(len(forward), 'op')} are more than a mirrored layout takes: drawn by module")
-    if boxes is None:
-        limit = READABLE if plan.level == "auto" else MOST_MODULES
-        boxes, more = _modules(graph, plan, limit, forward)
-        if plan.level == "auto" and plan.depth is None:
-            boxes, more = _without_gradients(graph, plan, limit, forward, boxes, more)
-        notes += more
-    if found[0].at is None and not found[0].written:
-        notes.append(_imagined(found[0].xs, graph) if found[0].gives else "nothing here has a gradient")
-    beside: list[tuple[Box, int]] = []
-    if all(box.kind == "op" for box in boxes):
-        boxes, beside = apart(boxes, sides_of(graph, forward, found))
-    updates = updates_of(graph, boxes, found, after)
-    updates.add_sides(beside)
-    return mirrored(graph, boxes, found, updates, "training"), notes
+    step = _Step.of(graph)
+    boxes, notes = step.boxes(plan)
+    return step.drawing(boxes), notes
 
 
 def _without_gradients(
@@ -190,7 +276,9 @@ def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = 
         if plan.whole:
             return joined(graph, boxes, lambda boxes: boxes)
         boxes = mapped(graph, boxes, plan.closed(graph))
-        return joined(graph, boxes, lambda boxes: fold(graph, boxes, plan.opened, plan.loops), plan.turns(graph))
+        return joined(
+            graph, boxes, lambda boxes: fold(graph, boxes, plan.opened, plan.loops), plan.turns(graph), plan.tight
+        )
 
     if not depths(graph, only) and len(every) <= READABLE:  # nothing to fold to
         return _ops(graph, plan, only), []

@@ -19,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 MOST_PORTS = 12  # operands of a box at which edges end; with more, the words would be a wall
+MOST_TOLD = 4  # joined ops of which each is named
 MOST_WRITTEN = 32  # characters of the names of cells that a box writes; with more, they are counted
 
 
@@ -175,9 +176,12 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
             Row("detail", f"{count(len(scopes), 'module')}, {count(len(box.equations), 'op')}"),
         ]
     elif box.kind == "ops":
-        rows = [Row("title", clean(heaviest(facts.graph, box.equations)))]
         equations = [facts.graph.equations[i] for i in box.equations]
-        if len({eq.op for eq in equations}) > 1:
+        told = ops_told(facts, box)
+        rows = [Row("title", told or clean(heaviest(facts.graph, box.equations)))]
+        if told:
+            pass
+        elif len({eq.op for eq in equations}) > 1:
             rows.append(Row("detail", times(count(len(equations), "op"), 1 + len(box.others))))
         else:
             numbers = [
@@ -192,7 +196,7 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
     else:
         rows = [module_title(facts, box.scope, frame)]
         if calls > 1:
-            rows.append(Row("detail", f"call {calls}"))
+            rows[0] = Row("title", f"{rows[0].text}, call {calls}")
         if box.scope not in facts.classes:
             rows.append(Row("detail", clean(heaviest(facts.graph, box.equations))))
     types = list(dict.fromkeys(type_text(v.aval) for v in leaving))
@@ -201,6 +205,15 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
         rows.append(Row("warning" if alarm else "type", types[0] + (" !" if alarm else "")))
     rows += parameter_count(facts, box)
     return rows
+
+
+def ops_told(facts: Facts, box: Box) -> str:
+    """A few ops by their titles, in order, where each is another one: ``[:, 0:8], sigmoid``."""
+    alike = zip(*[part.equations for part in (box, *box.others)])
+    places = [[facts.graph.equations[i] for i in members] for members in alike]
+    titles = [op_title(eqs[0], key_of(eqs)) for eqs in places]
+    told = len(titles) <= MOST_TOLD and len(set(titles)) == len(titles)
+    return ", ".join(titles) if told and len(", ".join(titles)) <= MOST_WRITTEN else ""
 
 
 def parameter_count(facts: Facts, box: Box) -> list[Row]:

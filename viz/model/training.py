@@ -14,7 +14,7 @@ from dataclasses import replace
 from tensorgraph.graph.graph import CellDecl, Graph, Var
 from tensorgraph.viz.model.build import Builder, legend_of
 from tensorgraph.viz.model.drawing import Drawing, Edge, Row
-from tensorgraph.viz.model.entries import Entry
+from tensorgraph.viz.model.entries import Entry, called
 from tensorgraph.viz.model.facts import Facts, relative
 from tensorgraph.viz.model.groups import Frame, frames
 from tensorgraph.viz.model.joins import heaviest
@@ -49,6 +49,7 @@ class _Mirror(Builder):
         self.extra: list[Edge] = []
         self.given: list[tuple[Var, int]] = []  # gradients that the user gives, and where they enter
         self.twin: dict[tuple[int, int], int] = {}  # the gradient's position, by pass and forward box
+        self.loose: list[int] = []  # updates that belong to no box
         self.twin_of_point: dict[tuple[int, Entry], int] = {}
 
     def mirrored(self) -> Drawing:
@@ -71,6 +72,7 @@ class _Mirror(Builder):
         self.gradient_writes()
         self.loose_writes()
         self.outputs()
+        self.lower()
         self.nodes, edges = named_across(self.nodes, self.settled((*self.edges(), *self.extra)))
         self.entries(edges)
         groups = tuple(self.group(frame) for frame in kept)
@@ -231,10 +233,17 @@ class _Mirror(Builder):
     def back_through(self, p: int, entries: Iterable[Entry]) -> None:
         """The points at which the gradients of what entered a template come together."""
         for entry in entries:
-            node = self.nodes[self.point_of[entry]]
+            at = self.point_of[entry]
+            together = self.ways.together[entry]
+            known = [self.twin_of_point[p, other] for other in together if (p, other) in self.twin_of_point]
+            if known:
+                self.twin_of_point[p, entry] = known[0]
+                continue
+            node = self.nodes[at]
+            name = called(together)
             self.twin_of_point[p, entry] = self.add(
-                f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", [Row("title", f"grad {entry.called}")],
-                group=node.group, types=node.types, tip=f"the gradients of {entry.called}, for the repeat before",
+                f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", [Row("title", f"grad {name}")],
+                group=node.group, types=node.types, tip=f"the gradients of {name}, for the repeat before",
                 twin=node.id,
             )  # fmt: skip
 
@@ -376,11 +385,25 @@ class _Mirror(Builder):
             tip=box_tip(self.facts, box, writes), twin=twin.id if twin is not None else self.loss_row(),
         )  # fmt: skip
         self.stands(at, box)
+        if twin is None:
+            self.loose.append(at)
 
     def loss_row(self) -> str | None:
         """What belongs to no box stands in the row of the loss."""
         ends = [b for p, b in self.twin if b >= 0]
         return self.nodes[self.at[max(ends)]].id if ends else None
+
+    def lower(self) -> None:
+        """What belongs to no box stands below the last gradient, beside the result that the loss is, unless there are
+        updates beside the gradients anyway."""
+        row = self.loss_row()
+        updates = {at for at, node in enumerate(self.nodes) if node.role == "update"}
+        if row is None or updates - set(self.loose):
+            return
+        loss = next(at for at, node in enumerate(self.nodes) if node.id == row)
+        results = [head for tail, head, *_ in self.flows if tail == loss and self.nodes[head].role == "output"]
+        for at in self.loose if results else ():
+            self.nodes[at] = replace(self.nodes[at], twin=self.nodes[results[0]].id)
 
     def writes_of(self, cells: Sequence[CellDecl], near: str, scope: str, repeats: int = 1) -> list[Row]:
         """Parameters by name, the averages that go with them counted; of the first of several repeats."""

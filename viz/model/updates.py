@@ -20,7 +20,6 @@ __all__ = ["Updates", "apart", "forward_part", "named_across", "sides_of", "upda
 # owner (a forward box and which repeat; None: several) and how many mixings of gradients came before
 Key = tuple[Any, int]
 SETTINGS = "settings"
-FEW = 3  # lines across the rows of a mirrored drawing, from gradients to updates; of more, all are named instead
 
 
 @dataclass(slots=True)
@@ -47,6 +46,23 @@ class Updates:
         self.beside[:0] = [b for _, b in joined]
         self.sides = len(joined)
 
+    def gather(self) -> None:
+        """All that one optimiser does as one box, whosever parameters it writes, where that reads nothing that it
+        leads to itself."""
+        groups: list[tuple[str, list[int]]] = []
+        made: dict[Var, int] = {}
+        for box in self.boxes:
+            scope = self.graph.equations[box.equations[0]].scope or ""
+            equations = [self.graph.equations[i] for i in box.members]
+            latest = max((made.get(a, 0) for eq in equations for a in eq.atoms() if isinstance(a, Var)), default=0)
+            at = next((n for n in range(len(groups) - 1, latest - 1, -1) if groups[n][0] == scope), len(groups))
+            if at == len(groups):
+                groups.append((scope, []))
+            groups[at][1].extend(box.members)
+            made.update((out, at) for eq in equations for out in eq.outputs)
+        self.boxes = [Box("update", scope, tuple(sorted(members))) for scope, members in groups]
+        self.beside = [None] * len(self.boxes)
+
     def title(self, n: int) -> str:
         """``adam_update x2``; what is written by hand is an ``update``, or goes by the name of its module."""
         ops = Counter(self.graph.equations[i].op for i in self.boxes[n].equations)
@@ -55,7 +71,9 @@ class Updates:
         if self.beside[n] is None and self.boxes[n].scope:
             call = calls_by_path(self.graph).get(self.boxes[n].scope)
             return self.boxes[n].scope if call is None else f"{call.name} {self.boxes[n].scope}"
-        if rest or not ("update" in op.traits or times == 1):
+        written = {write.value for write in self.graph.writes}
+        writes = any(out in written for i in self.boxes[n].members for out in self.graph.equations[i].outputs)
+        if rest or (writes and not ("update" in op.traits or times == 1)):
             return "update" if n >= self.sides else "write"
         return op.name if times == 1 else f"{op.name} x{times}"
 
@@ -204,13 +222,14 @@ def updates_of(graph: Graph, boxes: Sequence[Box], passes: Sequence[Pass], after
         for out in eq.outputs:
             owner[out], stage[out] = key[i]
     _claim(graph, after, key)
-    groups: dict[tuple[Any, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[Any, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for i in after:
         who, at = key[i]
         b, n = who if isinstance(who, tuple) else (who, 0)
-        groups[b, at][n].append(i)
+        scope = "" if isinstance(b, int) else graph.equations[i].scope or ""  # settings of two optimisers are two boxes
+        groups[b, at, scope][n].append(i)
 
-    def place(k: tuple[Any, int]) -> tuple[Any, ...]:
+    def place(k: tuple[Any, int, str]) -> tuple[Any, ...]:
         return (k[0] != SETTINGS, k[1], k[0] is not None, k[0] if isinstance(k[0], int) else 0)
 
     found = Updates(graph, [], [])
@@ -232,7 +251,8 @@ def _box(graph: Graph, repeats: list[list[int]], owner: Box | None) -> Box:
 
 
 def named_across(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[list[Node], tuple[Edge, ...]]:
-    """What flows from gradients to other rows, as where all are clipped together, by name instead of as lines."""
+    """What flows from gradients to other rows, as where all are clipped together, by name instead of as lines: these
+    would cross the columns."""
     at = {node.id: node for node in nodes}
     row = {node.id: node.twin or node.id for node in nodes}
     across = {
@@ -245,8 +265,6 @@ def named_across(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[list[Nod
             or (at[e.head].role in FORWARD and at[e.tail].role == "gradient" and at[e.tail].twin)
         )
     }
-    if len(across) <= FEW:
-        return list(nodes), tuple(edges)
     coming: dict[str, dict[str, None]] = defaultdict(dict)
     for i in sorted(across):
         coming[edges[i].head][edges[i].tail] = None
@@ -264,6 +282,8 @@ def shown(node: Node) -> str:
     """A box by what can be read in it: of several updates that are called after one optimiser the ops too."""
     details = [row.text for row in node.rows if row.style == "detail"]
     again = node.role == "update" and "#" in node.path
+    if node.role == "gradient":
+        return node.title
     return " ".join([node.title, *details[:1]]) if again else clean(node.path)
 
 

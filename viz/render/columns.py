@@ -16,12 +16,13 @@ from tensorgraph.viz.model.budget import ranks
 from tensorgraph.viz.model.drawing import Drawing, Node
 from tensorgraph.viz.render.metrics import room
 
-__all__ = ["broken", "columns"]
+__all__ = ["BELOW", "BETWEEN", "PAGE", "SMALL", "broken", "columns", "height", "width"]
 
 SLIDE = (960.0, 480.0)  # points: 1280 by 640 pixels
 PAGE = 675.0  # points: the 900 pixels of a notebook's width
 MOST = 6
-ROW, PORTS, AROUND, BETWEEN, BESIDE = 15.0, 12.0, 12.0, 20.0, 45.0  # points of a box's parts, and between boxes
+ROW, PORTS, AROUND, DOUBLE, POINT = 14.0, 12.0, 7.0, 8.0, 11.0  # of a box's parts
+BELOW, BETWEEN, BESIDE = 11.7, 20.0, 45.0  # between ranks, boxes of a rank, columns
 SMALL = 0.83  # of their size, at which words of nine points are ten pixels high
 GAIN = 1.15  # by which words must be larger for a chain to be broken
 
@@ -34,14 +35,12 @@ def columns(drawing: Drawing) -> dict[str, int]:
     # 3. for every number of columns, the ends that make the highest one least high;
     # 4. the number at which the words are largest, fewer where it hardly matters.
     rank = ranks(drawing)
-    if drawing.groups:
-        return dict.fromkeys(rank, 0)
     last = max(rank.values(), default=0)
     heights, widths = [0.0] * (last + 1), [0.0] * (last + 1)
     for node in drawing.nodes:
         at = rank[node.id]
-        heights[at] = max(heights[at], _height(node) + BETWEEN)
-        widths[at] += _width(node)
+        heights[at] = max(heights[at], height(node) + BELOW)
+        widths[at] += width(node)
     ends = _ends(drawing, rank, last)
     one = _scale([(heights, widths)])
     best, size = [last], one
@@ -54,13 +53,16 @@ def columns(drawing: Drawing) -> dict[str, int]:
     return {box: next(n for n, end in enumerate(best) if at <= end) for box, at in rank.items()}
 
 
-def _height(node: Node) -> float:
-    return len(node.rows) * ROW + bool(node.ports) * PORTS + bool(node.metric) * ROW + AROUND
+def height(node: Node) -> float:
+    if node.role == "entry":
+        return POINT
+    double = node.role in ("module", "ops", "summary")
+    return (len(node.rows) + bool(node.metric)) * ROW + bool(node.ports) * PORTS + AROUND + double * DOUBLE
 
 
-def _width(node: Node) -> float:
+def width(node: Node) -> float:
     longest = (room(f"{row.text} {row.value}", 11 if row.style == "title" else 9) for row in node.rows)
-    return max(longest, default=0) + AROUND + BETWEEN
+    return max(longest, default=0) + 1.5 * AROUND + BETWEEN
 
 
 def _scale(parts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
@@ -78,7 +80,16 @@ def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:
             top, bottom = sorted((rank[edge.tail], rank[edge.head]))
             for at in range(top, bottom):
                 crossing[at].add((edge.tail, edge.head))
-    return [at for at in range(last) if len(crossing[at]) == 1]
+    parent = {group.id: group.parent for group in drawing.groups}
+    spans: dict[str, list[int]] = defaultdict(list)
+    for node in drawing.nodes:
+        group = node.group
+        while group is not None:
+            spans[group].append(rank[node.id])
+            group = parent[group]
+    # not within a frame, nor above one: what begins a column stands in no frame
+    taken = {at for span in spans.values() for at in range(min(span) - 1, max(span))}
+    return [at for at in range(last) if len(crossing[at]) == 1 and at not in taken]
 
 
 def broken(heights: Sequence[float], ends: Sequence[int]) -> Iterator[list[int]]:

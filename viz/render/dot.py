@@ -14,20 +14,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from tensorgraph.pages.palette import HEATS, THEMES, Palette, heated
+from tensorgraph.pages.palette import THEMES, Palette, heated
 from tensorgraph.viz.model.budget import ranks
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
 from tensorgraph.viz.model.labels import SIGNS, clean
 from tensorgraph.viz.render.columns import columns
 from tensorgraph.viz.render.exits import Exit, exits
+from tensorgraph.viz.render.extent import extent
 from tensorgraph.viz.render.metrics import room
+from tensorgraph.viz.render.swatches import font, swatch
 
 __all__ = ["FONT", "Writer", "to_dot", "words"]
 
 FONT = "Arial"
 LEFT = ' align="left"'
 TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
-LEGEND_COLUMNS = 3
+LEGEND_COLUMNS = 3  # at least
+SIGN = 40  # points of a sign and what is around it
 REST = 40  # empty columns beside the legend
 EMPTY, WIDE = 3, 12  # columns on each side of a table of rows; characters by which others are longer that ask for more
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
@@ -95,20 +98,32 @@ class Writer:
         self.exits = exits(drawing)
         self.points = drawing.points
         self.skipping = skipping(drawing)
-        self.pairs = {(edge.tail, edge.head) for edge in drawing.edges if not edge.cut}
         self.column_of = columns(drawing) if drawing.direction == "auto" and self.breaks else {}
+        self.over: dict[str, list[str]] = {}  # the points from which lines lead to the heads of columns
+        # how often a template is repeated stands in a box on the line back: a label of an edge would set all ranks
+        # further apart, and may be laid out outside of the frame
+        frame = {node.id: node.group for node in drawing.nodes}
+        self.counts = {
+            i: frame[edge.head]
+            for i, edge in enumerate(drawing.edges)
+            if edge.role == "carried"
+            and edge.rows
+            and not edge.cut
+            and not edge.status
+            and frame[edge.head] is not None
+        }
         self.begun: set[str] = set()  # exits to which a line leads already
 
     def dot(self) -> str:
         c = self.c
-        way, between = ("LR", 0.22) if self.drawing.direction == "right" else ("TB", 0.27)
+        way, between = ("LR", 0.22) if self.drawing.direction == "right" else ("TB", 0.155)
         graph = (
-            f'rankdir={way} nodesep=0.28 ranksep={between} pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
+            f'rankdir={way} nodesep=0.28 ranksep={between} pad=0.1 bgcolor="{c.page}" fontname="{FONT}" '
             f'fontcolor="{c.ink}" labelloc=t labeljust=l label={self.header()}'
         )
         box = (
             f'shape=box style="rounded,filled" fontname="{FONT}" fontsize={BODY} fontcolor="{c.ink}" '
-            f'fillcolor="{c.box}" color="{c.op}" penwidth=1 margin="0.09,0.05" width=1.1 height=0.3'
+            f'fillcolor="{c.box}" color="{c.op}" penwidth=1 margin="0.09,0.04" width=1.1 height=0.3'
         )
         line = f'fontname="{FONT}" fontsize={BODY} fontcolor="{c.muted}" color="{c.op}" penwidth=1 arrowsize=0.6'
         self.lines = ["digraph tensorgraph {", f"graph [{graph}]", f"node [{box}]", f"edge [{line}]"]
@@ -149,6 +164,11 @@ class Writer:
             )
             self.lines += [self.node(node) for node in inside[group.id]]
             self.lines += [self.exit(point) for point in points[group.id].values()]
+            self.lines += [
+                f"k{i} [id=k{i} shape=plain style=solid width=0 height=0 label={self.words_of(self.drawing.edges[i])}]"
+                for i, frame in self.counts.items()
+                if frame == group.id
+            ]
             pending.append((None, depth))
             pending += [(child, depth + 1) for child in reversed(children[group.id])]
 
@@ -168,11 +188,14 @@ class Writer:
         if len(set(self.column_of.values())) < 2:
             return []
         rank = ranks(self.drawing)
-        first: dict[int, str] = {}
+        first: dict[int, list[str]] = defaultdict(list)
         for node in sorted(self.drawing.nodes, key=lambda node: rank[node.id]):
-            first.setdefault(self.column_of[node.id], node.id)
-        heads = [first[n] for n in sorted(first)]
-        beside = [f"{a} -> {b} [style=invis weight=0]" for a, b in pairwise(heads)]
+            if (at := first[self.column_of[node.id]]) and rank[node.id] > rank[at[0]]:
+                continue
+            at.append(node.id)
+        # all of the highest rank of the first column: the others would be laid out to their right
+        heads = [*first.pop(0), *(box for n in sorted(first) for box in (*self.over.get(first[n][0], ()), first[n][0]))]
+        beside = [f"{a} -> {b} [style=invis weight=1]" for a, b in pairwise(heads)]
         return [f"{{rank=same; {' '.join(heads)}}}", *beside]
 
     # ---- boxes
@@ -258,7 +281,7 @@ class Writer:
         edge = "<td></td>" * empty
         lines = []
         for row in rows:
-            mark = self.swatch(row.style) if row.style in MARKED else "<td></td>"
+            mark = swatch(self.c, row.style) if row.style in MARKED else "<td></td>"
             assigned = row.style in ("attribute", "constant") and row.value
             name = f"{row.text} = {row.value}" if assigned else row.text
             colour = self.c.ink if row.style in (*MARKED, CONTINUED) else self.c.muted
@@ -284,11 +307,8 @@ class Writer:
 
     def cell(self, text: str, colour: str, size: int, bold: bool = False, more: str = "") -> str:
         """A cell that holds a text in the widest font it may be shown in, whatever the engine measures."""
-        shown = self.font(words(text), colour, size)
+        shown = font(words(text), colour, size)
         return f'<td width="{room(text, size, bold)}"{more}>{f"<b>{shown}</b>" if bold else shown}</td>'
-
-    def font(self, text: str, colour: str, size: int) -> str:
-        return f'<font color="{colour}" point-size="{size}">{text}</font>'
 
     def exit(self, point: Exit) -> str:
         return self.bit(point.id, self.c.grad if point.role == "gradient" else self.c.op)
@@ -346,10 +366,15 @@ class Writer:
         point = self.exits.get(position)
         ends = [self.column_of.get(end.partition(":")[0], 0) for end in (edge.tail, edge.head)]
         if ends[0] != ends[1]:
-            return [f"{edge.tail}:e -> {edge.head}:w [constraint=false {look}{label}]"]
-        back = (edge.head.partition(":")[0], edge.tail.partition(":")[0])
-        if edge.role == "carried" and back not in self.pairs:  # laid out as what leads down, so that its frame has room
-            return [f"{head} -> {edge.tail} [dir=back {look.replace('constraint=false ', '')}{label}]"]
+            if not self.drawing.groups:
+                return [f"{edge.tail}:e -> {edge.head}:w [constraint=false {look}{label}]"]
+            return self.beside(position, edge, look, label)
+        if edge.role == "carried":  # laid out as what leads down, so that its frame has room
+            look = look.replace("constraint=false ", "")
+            if position not in self.counts:
+                return [f"{head} -> {edge.tail} [dir=back {look}{label}]"]
+            word = f"k{position}"
+            return [f"{head} -> {word} [dir=back {look}]", f"{word} -> {edge.tail} [dir=none {look}]"]
         if point is None:
             return [f"{edge.tail} -> {head} [{look}{label}]"]
         look = re.sub(r"weight=\d+$", "weight=100", look)  # straight down through the frame
@@ -360,6 +385,20 @@ class Writer:
                 0, f"{edge.tail} -> {point.id} [{look} minlen={point.length} arrowhead=none headclip=false{label}]"
             )
         return lines
+
+    def beside(self, position: int, edge: Edge, look: str, label: str) -> list[str]:
+        """A line from the end of a column to the next one, which a frame would be in the way of: down to a point, up
+        beside the column to another one, and from there to the head."""
+        low, high = f"w{position}a", f"w{position}b"
+        self.over.setdefault(edge.head.partition(":")[0], []).append(high)
+        colour = self.c.grad if edge.role == "gradient" else self.c.op
+        return [
+            self.bit(low, colour, 1.0, f"turn{position}"), self.bit(high, colour, 1.0, f"turn{position}"),
+            f"{edge.tail} -> {low} [{look} dir=none headclip=false]",
+            f"{high} -> {low} [style=invis weight=0]",
+            f"{low} -> {high} [constraint=false {look} dir=none headclip=false tailclip=false{label}]",
+            f"{high} -> {edge.head} [{look} tailclip=false]",
+        ]  # fmt: skip
 
     def words_of(self, edge: Edge) -> str:
         """The label of an edge."""
@@ -374,10 +413,11 @@ class Writer:
         lines = [self.cell(self.drawing.title, self.c.ink, TITLE + 1, True, LEFT)]
         legend = self.drawing.legend
         rows = []
-        for i in range(0, len(legend), LEGEND_COLUMNS):
-            cells = "".join(
-                self.swatch(entry.role) + self.cell(entry.text, self.c.muted, SMALL, more=LEFT)
-                for entry in legend[i : i + LEGEND_COLUMNS]
+        across = self.signs_across()
+        for i in range(0, len(legend), across):
+            cells = '<td width="6"></td>'.join(
+                swatch(self.c, entry.role) + self.cell(entry.text, self.c.muted, SMALL, more=LEFT)
+                for entry in legend[i : i + across]
             )
             rows.append(f"<tr>{cells}</tr>")
         if rows:
@@ -389,64 +429,13 @@ class Writer:
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>>'
 
-    def swatch(self, role: str) -> str:
-        """A cell with a small picture of how a role looks."""
-        c = self.c
-
-        def cell(width: int, height: int, look: str, inner: str = "") -> str:
-            # a table of fixed size within the cell, for a cell is stretched to its row and column
-            return (
-                f'<td><table fixedsize="true" width="{width}" height="{height}" '
-                f'cellborder="0" cellspacing="0" cellpadding="0" {look}><tr><td fixedsize="true" '
-                f'width="{width - 2}" height="{height - 2}">{inner}</td></tr></table></td>'
-            )
-
-        match role:
-            case "input":
-                return cell(16, 10, f'border="2" style="rounded" color="{c.io}" bgcolor="{c.box}"')
-            case "module" | "ops" | "summary":
-                colour = c.op if role == "ops" else c.module
-                inner = (
-                    f'<table border="1" cellborder="0" cellspacing="0" cellpadding="0" fixedsize="true" width="12" '
-                    f'height="6" color="{colour}" style="rounded" bgcolor="{c.box}"><tr><td></td></tr></table>'
-                )
-                return cell(18, 12, f'border="1" style="rounded" color="{colour}" bgcolor="{c.box}"', inner)
-            case "kernel":
-                return cell(16, 10, f'border="1" color="{c.module}" bgcolor="{c.box}"')
-            case "entry":
-                return cell(10, 8, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')
-            case "gradient":
-                return cell(16, 10, f'border="1" style="rounded,dashed" color="{c.grad}" bgcolor="{c.box}"')
-            case "moved":
-                return cell(16, 10, f'border="1" style="rounded" color="{c.frame}" bgcolor="{c.box}"')
-            case "added" | "removed" | "changed" | "fault":
-                colour, width, line = {
-                    "added": (c.io, 3, ""), "removed": (c.alarm, 1, ",dashed"), "changed": (c.param, 2, ""),
-                    "fault": (c.alarm, 3, ""),
-                }[role]  # fmt: skip
-                return cell(16, 10, f'border="{width}" style="rounded{line}" color="{colour}" bgcolor="{c.box}"')
-            case "heat":
-                steps = "".join(
-                    f'<td fixedsize="true" width="6" height="10" bgcolor="{getattr(c, f"heat{k}")}"></td>'
-                    for k in range(HEATS)
-                )
-                table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="0"'
-                return f'<td>{table} color="{c.op}"><tr>{steps}</tr></table></td>'
-            case "missing":
-                return cell(16, 10, f'border="1" style="rounded" color="{c.frame}" bgcolor="{c.box}"')
-            case "parameter":
-                return cell(6, 6, f'border="0" bgcolor="{c.param}"')
-            case "buffer":
-                return cell(6, 6, f'border="1" color="{c.param}" bgcolor="{c.box}"')
-            case "write":
-                return f"<td><b>{self.font('&gt;', c.ink, BODY)}</b></td>"
-            case "update":
-                return cell(16, 10, f'border="1" style="rounded" color="{c.param}" bgcolor="{c.box}"')
-            case "residual":
-                return cell(16, 3, f'border="0" bgcolor="{c.op}"')
-            case "saved" | "carried":
-                return f"<td>{self.font('.....' if role == 'saved' else '- - -', c.op, BODY)}</td>"
-            case "warning" | "stub" | "stop":
-                return "<td></td>"
-            case _:
-                return cell(16, 10, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')
+    def signs_across(self) -> int:
+        """How many signs of the legend stand beside one another, where no wider than the drawing."""
+        legend = self.drawing.legend
+        wide, high = extent(self.drawing)
+        most = high if self.drawing.direction == "right" else wide
+        for across in range(len(legend), LEGEND_COLUMNS, -1):
+            longest = [max(room(entry.text, SMALL) for entry in legend[k::across]) for k in range(across)]
+            if sum(longest) + across * SIGN <= most:
+                return across
+        return LEGEND_COLUMNS

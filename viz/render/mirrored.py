@@ -133,6 +133,11 @@ class Mirrored(Writer):
         beside = [(gradient[a], gradient[b]) for a, b in pairs if a in gradient and b in gradient]
         pairs = [pair for pair in pairs if pair not in drawn] + [pair for pair in beside if pair not in flows]
         lane = self.rows.lane
+        results = {node.id for node in self.drawing.nodes if node.role == "output"}
+        under = [node.id for node in self.drawing.nodes if node.role == "update" and node.twin in results]
+        if under and self.upward:  # below the last gradient
+            last = max(self.upward, key=lambda box: self.rows.rank[box])
+            self.lines.append(f"{last} -> {under[0]} [style=invis weight={CHAIN}]")
         self.lines += [
             f"{a} -> {b} [style=invis weight={CHAIN if lane.get(row[a]) == lane.get(row[b]) else 0}]" for a, b in pairs
         ]

@@ -10,10 +10,11 @@ import html
 import re
 from collections import defaultdict
 
-from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.drawing import Drawing, Edge
 
 __all__ = ["Lines", "name_of"]
 
+OF_EDGE = re.compile(r"[kw](\d+)[ab]?")  # words and points of an edge, by its position
 TITLE = re.compile(r'class="edge">\s*<title>([^<]*)</title>')
 
 
@@ -28,6 +29,7 @@ class Lines:
     """The lines of an engine's SVG of a drawing."""
 
     def __init__(self, drawing: Drawing, svg: str) -> None:
+        self.drawing = drawing
         self.paths = {node.id: node.path for node in drawing.nodes}
         self.frames = {group.id: group.path for group in drawing.groups}
         self.before: dict[str, list[str]] = defaultdict(list)
@@ -44,8 +46,17 @@ class Lines:
         self.known: dict[tuple[str, bool], list[str]] = {}
 
     def ends(self, tail: str, head: str) -> tuple[list[str], list[str]]:
-        """The boxes that the line comes from and leads to, as it is laid out: an upward one the other way round."""
+        """The boxes that the line comes from and leads to, as it is laid out: an upward one the other way round, unless
+        it passes the words or the points of one edge."""
+        edge = self.edge(tail, head)
+        if edge is not None:
+            return [edge.tail], [edge.head]
         return self.boxes(tail, False), self.boxes(head, True)
+
+    def edge(self, tail: str, head: str) -> Edge | None:
+        """The edge whose words or points the line passes."""
+        found = OF_EDGE.fullmatch(tail) or OF_EDGE.fullmatch(head)
+        return self.drawing.edges[int(found[1])] if found else None
 
     def boxes(self, start: str, forward: bool) -> list[str]:
         if start in self.paths:
@@ -67,6 +78,8 @@ class Lines:
         """What flows along a line, in words; empty where nothing does."""
         tails, heads = self.ends(tail, head)
         pairs = [pair for a in tails for b in heads for pair in ((a, b), (b, a)) if pair in self.carried]
+        if self.edge(tail, head) is not None:
+            pairs = pairs[:1]
         if not pairs:
             return ""
         if len(pairs) > 1 and len({a for a, _ in pairs}) == 1:

@@ -98,7 +98,7 @@ def _rest(node: Node) -> str:
 
 def _rows(node: Node) -> list[str]:
     said = [_row(row) for row in node.rows[1:] if row.style not in OMITTED]
-    title = node.title
+    title = node.title.removeprefix(f"{node.path} ")  # of a kernel
     if node.role in ("module", "ops", "kernel", "update") and title != node.path and not node.path.endswith(title):
         said.insert(0, title)
     if node.role == "op" and title != node.path.rpartition("/")[2].partition("#")[0]:
