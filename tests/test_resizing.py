@@ -136,6 +136,68 @@ def test_what_is_computed_with_the_size_is_computed_anew(name):
     assert compiled.stats.resized == resized
 
 
+@pytest.mark.parametrize("name", [name for name in COMPUTES if name != "gradient"])
+def test_gradients_of_what_is_computed_with_the_size_are_those_of_each_size(name):
+    function, _ = COMPUTES[name]
+    weight = tg.Parameter(sample(12))
+
+    def step(x):
+        loss = (function(x * weight) ** 2).mean() * 0.3
+        weight.zero_grad()
+        loss.backward()
+        return loss
+
+    compiled = tg.compile(step)
+    for n in (31, 37, 23, 64):
+        x = sample(n, 12)
+        fresh = tg.compile(step)
+        losses = [f(x).item() for f in (compiled, fresh, step)]
+        assert losses[0] == losses[1] == pytest.approx(losses[2], rel=1e-4)
+        assert compiled.graph == fresh.graph
+
+
+@tg.custom_vjp
+def scaled_by_rows(x):
+    return x * x.shape[0]
+
+
+scaled_by_rows.defvjp(lambda x: (x * x.shape[0], (x,)), lambda saved, g: (g * saved[0].shape[0] + saved[0].shape[1],))
+
+
+TAKES = {  # what takes gradients of its own, or keeps something for them
+    "second": lambda x, w: (tg.grad(lambda v: ((x * v) ** 3).mean())(w) ** 2).sum(),
+    "inner step": lambda x, w: ((x * (w - 0.1 * tg.grad(lambda v: ((x * v) ** 2).mean())(w))) ** 2).mean(),
+    "checkpoint": lambda x, w: tg.checkpoint(lambda a, b: tg.tanh(a * b) * a.shape[0])(x, w).mean(),
+    "maxima": lambda x, w: tg.max(x * w, axis=0).sum() + tg.sort(x * w, axis=0)[1].sum(),
+    "deviations": lambda x, w: tg.std(x * w, axis=0).sum() + tg.softmax(x * w, axis=0)[0].sum(),
+    "scan": lambda x, w: tg.scan(lambda c, r: (c * 0.5 + r, c), x[:, 0] * w[0], (x * w).T)[0].mean(),
+    "joined": lambda x, w: tg.concatenate([x * w, x[: x.shape[0] // 2] * w]).mean(),
+    "summed up": lambda x, w: tg.cumsum(x * w, axis=0)[-1].sum(),
+    "padded": lambda x, w: tg.pad(x * w, ((1, x.shape[0]), (0, 0)))[x.shape[0] // 2 :].mean(),
+    "taken": lambda x, w: tg.take(x * w, tg.arange(x.shape[0]) % 3, axis=0).mean(),
+    "own rule": lambda x, w: scaled_by_rows(x * w).mean(),
+}
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_gradients_that_take_gradients_are_those_of_each_size(name):
+    function, weight = TAKES[name], tg.Parameter(sample(12))
+    sgd = optim.SGD([weight], lr=0.0)
+
+    def step(x):
+        loss = function(x, weight)
+        sgd.minimize(loss)
+        return loss
+
+    compiled = tg.compile(step)
+    for n in (31, 37, 12, 3):
+        x = sample(n, 12)
+        fresh = tg.compile(step)
+        losses = [f(x).item() for f in (compiled, fresh, step)]
+        assert losses[0] == losses[1] == pytest.approx(losses[2], rel=1e-4)
+        assert compiled.graph == fresh.graph
+
+
 LOOKS = {
     "root": lambda x: x / math.sqrt(x.shape[0]),
     "length": lambda x: x * len(x),

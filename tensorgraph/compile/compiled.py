@@ -192,9 +192,9 @@ class Compiled:
             if not known.holds():
                 continue
             with self.stats.timed("transform"):
-                made = known.at(leaves.tensors)
+                made = known.at(leaves)
             if made is not None:
-                return Entry(made[0], leaves, self.options, self.stats, made[1])
+                return Entry(made, self.options, self.stats)
         return None
 
     def _templates(self, leaves: Leaves) -> Iterator[Resizing]:
@@ -271,7 +271,7 @@ class Compiled:
                 error = error or refused
                 continue
             self._fixed = fixed
-            return Entry(traced, leaves, self.options, self.stats), leaves
+            return Entry(Resizing(traced, leaves), self.options, self.stats), leaves
         assert error is not None
         raise error
 

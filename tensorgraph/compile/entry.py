@@ -14,9 +14,7 @@ from tensorgraph.compile.pulling import Pulling, pulling_of
 from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.results import apart
 from tensorgraph.compile.runner import Options, Runner, gradient_runner, runner_of
-from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.statistics import Statistics
-from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Cell, getrefcount
 from tensorgraph.engine.interrupts import whole
@@ -24,7 +22,6 @@ from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.evaluate import evaluate
-from tensorgraph.graph.graph import Graph
 
 __all__ = ["Entry"]
 
@@ -48,9 +45,8 @@ class Entry:
         What gives the graphs of calls that have other sizes.
     """
 
-    def __init__(
-        self, traced: Traced, leaves: Leaves, options: Options, statistics: Statistics, recognised: Graph | None = None
-    ) -> None:
+    def __init__(self, resizing: Resizing, options: Options, statistics: Statistics) -> None:
+        traced, leaves = resizing.traced, resizing.leaves
         graph = traced.graph
         self.traced, self.options, self.leaves, self.statistics = traced, options, leaves, statistics
         self.holds, self.guards = traced.guards.holds, traced.guards
@@ -70,8 +66,8 @@ class Entry:
         self.direct: dict[tuple[type, ...], Any] = {}  # what runs later calls, by types of arguments
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
-            self.resizing = Resizing(traced, leaves, recognised)
-            self.graph = self.resizing.recognised.transform("differentiate", "simplify")
+            self.resizing = resizing
+            self.graph = resizing.differentiated.transform("simplify")
         with statistics.timed("plan"):
             self.runner, done = self._runner()
         self.found = [leaf for leaf in traced.found if leaf not in done]

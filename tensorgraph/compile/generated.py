@@ -84,12 +84,14 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
         folded = body.element.names[var] in body.folds
         pointers.append(body.pointer(var, _spread(place, body.shape, body.axes) if folded else place))
     nest = _nest(pointers, body)
-    for k, (var, place) in enumerate(places):
-        if not nest.has_words_for(pointers[k]):
-            copy = call.scratch(place.shape, place.dtype, "a copy in C order")
-            place_in(call, place, copy)
-            pointers[k] = body.pointer(var, copy.broadcast(body.shape))
-    nest = _nest(pointers, body)
+    apart = [k for k in range(len(places)) if not nest.has_words_for(pointers[k])]
+    for k in apart:
+        var, place = places[k]
+        copy = call.scratch(place.shape, place.dtype, "a copy in C order")
+        place_in(call, place, copy)
+        pointers[k] = body.pointer(var, copy.broadcast(body.shape))
+    if apart:
+        nest = _nest(pointers, body)
     placed = any(fold.placed for _, fold in nest.folds.values())
     if not all(map(nest.has_words_for, pointers)) or (placed and sum(axis.folded for axis in nest.axes) > 1):
         return False

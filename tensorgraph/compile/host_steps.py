@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -113,24 +114,41 @@ class Environment:
 
     def __init__(self, plan: Plan, memory: Memory) -> None:
         self.plan, self.memory = plan, memory
-        self.program = plan.graph.program
-        self.template = self.program.plain.copy()
         self.read: set[Var] = set()
-        self.number_of = {id(eq): n for n, eq in enumerate(plan.graph.equations)}
         self.there: set[Var] = {*plan.graph.inputs, *plan.graph.consts, *(decl.var for decl in plan.graph.cells)}
-        for var, array in plan.layout.folded.items():
-            self.template[self.slot(var)] = array
-            self.there.add(var)
-        last_use = dict[Var, int]()
+        self.there.update(plan.layout.folded)
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """Whose slots these are; where all are kernels, nobody asks."""
+        return self.plan.graph.program
+
+    @functools.cached_property
+    def template(self) -> list[Any]:
+        slots = self.program.plain.copy()
+        for var, array in self.plan.layout.folded.items():
+            slots[self.slot(var)] = array
+        return slots
+
+    @functools.cached_property
+    def number_of(self) -> dict[int, int]:
+        """Where an equation is in the graph, by its id."""
+        return {id(eq): n for n, eq in enumerate(self.plan.graph.equations)}
+
+    @functools.cached_property
+    def dying(self) -> dict[int, list[Var]]:
+        """By the number of a step on NumPy, what nobody reads after it."""
+        plan, last_use = self.plan, dict[Var, int]()
         for n, step in enumerate(plan.steps):
             if step.on_host:
                 last_use.update((var, n) for var in self.behind(step.variables()))
         handed = {var for step in plan.steps for var in step.outputs if plan.layout.places[var].buffer in plan.handed}
         kept = self.behind(plan.graph.results()) | handed
-        self.dying: dict[int, list[Var]] = {}
+        found: dict[int, list[Var]] = {}
         for var, n in last_use.items():
             if var not in kept and not plan.in_arena(var) and not self.is_constant(var):
-                self.dying.setdefault(n, []).append(var)
+                found.setdefault(n, []).append(var)
+        return found
 
     def is_constant(self, var: Var) -> bool:
         """Whether a variable lies in a constant's memory."""

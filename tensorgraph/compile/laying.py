@@ -62,7 +62,9 @@ class Memory:
         for number, (record, entry) in enumerate(zip(records, entries([r.kernel for r in records]), strict=True)):
             words: list[int] = []
             for k, word in enumerate(record.words):
-                if isinstance(word, Address):
+                if type(word) is int:
+                    words.append(word)
+                elif isinstance(word, Address):
                     known = self.address(word)
                     if known is None:
                         open_words.append((number, k, word))

@@ -100,9 +100,8 @@ class NativeRunner:
         if type(atom) is not Var:
             self.given[number] = environment.program.plain[environment.program.results[number]]
             return
-        slot = environment.slot(atom)
         if is_number(atom):
-            self.whole.append((number, slot))
+            self.whole.append((number, environment.slot(atom)))
         elif layout.places[atom].buffer in self.plan.fresh:
             pass
         elif self.plan.in_arena(atom):
@@ -110,7 +109,7 @@ class NativeRunner:
         else:
             self.actions += environment.looks([atom])
             ours = layout.places[atom].buffer in layout.cells or layout.is_folded(atom)
-            (self.early if ours else self.whole).append((number, slot))
+            (self.early if ours else self.whole).append((number, environment.slot(atom)))
 
     @property
     def source(self) -> str:

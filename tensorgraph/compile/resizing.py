@@ -22,6 +22,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.equation import abstract
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write
 from tensorgraph.graph.size_reads import SizeReads, plain
+from tensorgraph.passes.differentiate import used, write_out
 
 __all__ = ["Resizing"]
 
@@ -36,20 +37,61 @@ class Resizing:
     traced : Traced
     leaves : Leaves
         Of the call that was traced.
-    recognised : Graph, optional
-        After fused ops were found in it; they are looked for when it is asked for, unless given.
+    recognise : callable, optional
+        Gives the graph after fused ops were found in it; unless given, they are looked for.
+    differentiated : Graph, optional
+        After its gradients were written out; they are when it is asked for, unless given.
     """
 
-    def __init__(self, traced: Traced, leaves: Leaves, recognised: Graph | None = None) -> None:
+    def __init__(
+        self, traced: Traced, leaves: Leaves, recognise: Callable[[], Graph] | None = None,
+        differentiated: Graph | None = None,
+    ) -> None:  # fmt: skip
         self.traced, self.leaves = traced, leaves
+        self._recognise = recognise or functools.partial(traced.graph.transform, "recognise")
         self._known: dict[int, tuple[Graph, Sizes] | None] = {}  # what was asked for last
-        if recognised is not None:
-            self.recognised = recognised
+        if differentiated is not None:
+            self.differentiated = differentiated
 
     @functools.cached_property
     def recognised(self) -> Graph:
         """The graph, its fused ops found."""
-        return self.traced.graph.transform("recognise")
+        return self._recognise()
+
+    @functools.cached_property
+    def differentiated(self) -> Graph:
+        """The recognised graph with its gradients written out."""
+        written = self._written
+        return self.recognised.transform("differentiate") if written is None else used(written[0], self.recognised)
+
+    @functools.cached_property
+    def _written(self) -> tuple[Graph, SizeReads] | None:
+        """The recognised graph with all that its backward passes compute, and what these have seen of the size; None
+        where it has none, and where that depends on the size in another way."""
+        recognised, reads = self.recognised, self.opens
+        if reads is None or not any(eq.is_gradient for eq in recognised.equations) or self._again:
+            return None
+        batch, sizes = reads.inputs[0], SizeReads(reads.inputs)
+
+        def open_again(number: OpenSize) -> OpenSize:
+            def at(there: Sizes) -> Any:
+                resized = self._resized(there(batch, 0))
+                if resized is None:
+                    raise ValueError("the function is another one at this size")
+                return number.at(resized[1])
+
+            return OpenSize(number.own, at, sizes)
+
+        try:
+            opened = recognised.replace(
+                equations=tuple(_opened(reads, open_again, eq, eq) for eq in recognised.equations)
+            )
+            written, _ = write_out(opened, sizes)
+        except Exception:  # an open size is no number for whoever reads it in C
+            return None
+        finally:
+            sizes.end()
+        return (written, sizes) if sizes.clean else None
 
     @property
     def opens(self) -> SizeReads | None:
@@ -76,22 +118,38 @@ class Resizing:
         """Whether nothing has changed that the trace depends on."""
         return self.traced.guards.holds() or self.traced.guards.change() is None
 
-    def at(self, tensors: Sequence[Any]) -> tuple[Traced, Graph] | None:
-        """The trace and the recognised graph for a call that differs in sizes alone; None where it is to be traced."""
+    def at(self, leaves: Leaves) -> Resizing | None:
+        """The same for a call that differs in sizes alone; None where it is to be traced."""
         graph, reads = self.traced.graph, self.opens
-        size = self._size(tensors)
+        size = self._size(leaves.tensors)
         if size is None:
-            return self.traced, self.recognised
+            return Resizing(self.traced, leaves, lambda: self.recognised, self.differentiated)
         found = self._resized(size)
         if found is None or reads is None:
             return None
         made, sizes = found
+        traced = replace(self.traced, graph=made, sizes=None)
         # recognition may find more at this size; of one row all that it may find is a mean over it
         if self._again or (size > 1 and self._by_chance(reads, size, graph.equations, whole=False)):
-            recognised = made.transform("recognise")
-        else:
-            recognised = made if self.recognised is graph else _resized(self.recognised, reads, size, sizes)[0]
-        return replace(self.traced, graph=made, sizes=None), recognised
+            return Resizing(traced, leaves)
+
+        def recognise() -> Graph:
+            return made if self.recognised is graph else _resized(self.recognised, reads, size, sizes)[0]
+
+        return Resizing(traced, leaves, recognise, self._differentiated(size))
+
+    def _differentiated(self, size: int) -> Graph | None:
+        """The gradients that are written out at another size; None where the rules are to be asked again."""
+        if self._written is None:
+            return None
+        graph, reads = self._written
+        try:
+            written, sizes = _resized(graph, reads, size)
+            if not reads.holds(sizes):
+                return None
+        except (TypeError, ValueError, ArithmeticError):
+            return None
+        return used(written, self.recognised)
 
     def within(self, tensors: Sequence[Any], outer: SizeReads | None) -> Graph | None:
         """The graph for a call in another function that is traced, whose sizes `outer` leaves open."""
@@ -231,7 +289,7 @@ def _resized(graph: Graph, reads: SizeReads, size: int, there: Sizes | None = No
         origin = eq.origin
         if origin is not None:
             origin = replace(origin, of=made.get(origin.of, origin.of))
-        equations.append(replace(eq, inputs=inputs, attrs=attrs, outputs=outputs, origin=origin))
+        equations.append(replace(eq, inputs=inputs, attrs=attrs, outputs=outputs, origin=origin).typed())
     writes = tuple(Write(write.cell, atom(write.value), write.source) for write in graph.writes)
     for write in writes:
         if type(write.value) is Var and write.value.aval.shape != write.cell.aval.shape:

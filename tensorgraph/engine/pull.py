@@ -129,7 +129,7 @@ def fit_tensor(c: Any, parent: Any) -> Tensor:
     if not isinstance(c, Tensor):
         c = wrap(as_array(c, parent.dtype))
     shape = parent.shape
-    if c.shape != shape:
+    if c.ndim != len(shape) or c.shape != shape:  # an open size is compared where there is one to compare it with
         extra = c.ndim - len(shape)
         if extra > 0:
             c = known.sum(c, axis=tuple(range(extra)))

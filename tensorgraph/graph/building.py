@@ -262,15 +262,15 @@ class Trace(CallRecorder, NumberRecorder):
         """
         eq = self.producer[(result[0] if isinstance(result, tuple) else result)._value]
         if not eq.residuals:
-            if self.sizes is not None:
-                self.sizes.note()
-            avals = eq.op.infer_residuals(eq.avals(), eq.attrs)
+            avals = eq.op.infer_residuals(tuple(map(plain, eq.avals())), eq.attrs)
             if avals is None:
                 return []
             place = self.positions[eq.outputs[0]]
             eq = self.equations[place] = replace(eq, outputs=(*eq.outputs, *map(Var, avals)))
             for out in eq.outputs:
                 self.producer[out] = eq
+            if self.sizes is not None:
+                self.sizes.kept(eq, eq.residuals)
         return [self.tensor(var) for var in eq.residuals]
 
     # gradients ------------------------------------------------------------------------------------------------

@@ -176,6 +176,11 @@ class Equation:
         object.__setattr__(copy, "attrs", self.attrs)  # the very same: what was found of it once holds of all copies
         return copy
 
+    def typed(self) -> Equation:
+        """The equation itself, whose outputs have just been given the types that its shape rule says."""
+        object.__setattr__(self, "is_checked", True)
+        return self
+
     @property
     def scope(self) -> str:
         """The module path: ``"layers.0"``, ``""`` at the top."""

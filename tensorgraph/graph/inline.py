@@ -13,6 +13,7 @@ from tensorgraph.graph.calls import Copies
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.forms import number_function
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var
+from tensorgraph.graph.size_reads import plain
 
 __all__ = ["asked", "group", "inline", "standing_for"]
 
@@ -113,10 +114,10 @@ def _of_numbers(trace: Trace, eq: Equation, env: Known) -> tuple[Var | Literal, 
     if number is not None and all(type(atom) is Literal for atom in atoms):
         value = number(*[atom.value for atom in atoms])
         return (Literal(value) if eq.is_arithmetic else trace.var(wrap(value)),)
-    changed = any(type(env[v]) is Var and env[v].aval != v.aval for v in eq.variables())  # type: ignore[union-attr]
+    changed = any(type(env[v]) is Var and plain(env[v].aval) != plain(v.aval) for v in eq.variables())  # type: ignore[union-attr]
     if not changed or eq.is_gradient:
         return None
-    if eq.is_conversion and atoms[0].aval == eq.outputs[0].aval:
+    if eq.is_conversion and plain(atoms[0].aval) == eq.outputs[0].aval:
         return (atoms[0],)
 
     def tensor(atom: Any) -> Any:

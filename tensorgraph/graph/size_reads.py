@@ -113,6 +113,21 @@ class SizeReads:
                 self.clean = False
         return (tuple(map(_plain_atom, atoms)), at_sizes(attrs)) if opened else (atoms, attrs)
 
+    def kept(self, eq: Equation, variables: Sequence[Var]) -> None:
+        """What an op keeps for its derivative becomes variables: they are typed at the other size too."""
+        if not self.clean or not any(a in self._others for a in eq.variables()):
+            return
+        opened = self.opened.get(eq.outputs[0], (eq.op, {}))[1]
+        inputs = [opened.get(k, atom) for k, atom in enumerate(eq.inputs)]
+        given = tuple(self._abstract(Literal(a) if k in opened else a) for k, a in enumerate(inputs))
+        try:
+            avals = eq.op.infer_residuals(given, at_sizes({**eq.attrs, **_named(opened)}, self._size))
+            for var, aval in zip(variables, avals or (), strict=True):
+                if var.aval.shape != aval.shape:
+                    self._show(var, aval.shape)
+        except Exception:  # the rule refuses the size
+            self.clean = False
+
     def at(self, eq: Equation, change: Callable[[OpenSize], Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """The inputs and the attributes of an equation elsewhere, where open sizes are what `change` makes of them."""
         known = self.opened.get(eq.outputs[0]) if eq.outputs else None
@@ -120,7 +135,7 @@ class SizeReads:
             return eq.inputs, eq.attrs
         values = {key: replaced(value, change) for key, value in known[1].items()}
         inputs = tuple(Literal(values[k]) if k in values else a for k, a in enumerate(eq.inputs))
-        return inputs, {**eq.attrs, **{key: value for key, value in values.items() if isinstance(key, str)}}
+        return inputs, {**eq.attrs, **_named(values)}
 
     def _size(self, var: Var, axis: int) -> int:
         return self._others.get(var, var.aval).shape[axis]
@@ -153,6 +168,11 @@ class SizeReads:
 
 def _along(var: Var, axis: int) -> Callable[[Sizes], int]:
     return lambda sizes: sizes(var, axis)
+
+
+def _named(opened: Mapping[str | int, Any]) -> dict[str, Any]:
+    """The attributes among what is open of an equation."""
+    return {key: value for key, value in opened.items() if isinstance(key, str)}
 
 
 def _variables(atoms: Sequence[Any]) -> Iterator[Var]:

@@ -18,15 +18,16 @@ class Common:
 
     def __init__(self) -> None:
         self.first: dict[Any, Equation] = {}
+        self.last: tuple[Equation | None, Any] = None, None  # what was looked for last, and its key
 
     def seen(self, eq: Equation) -> Equation | None:
         """The earlier equation that computes the same."""
-        key = _key(eq)
-        return None if key is None else self.first.get(key)
+        self.last = eq, _key(eq)
+        return None if self.last[1] is None else self.first.get(self.last[1])
 
     def add(self, eq: Equation) -> None:
         """Let later equations be compared with this one."""
-        key = _key(eq)
+        key = self.last[1] if self.last[0] is eq else _key(eq)
         if key is not None:
             self.first.setdefault(key, eq)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.graph import Change, Equation, Graph
 from tensorgraph.graph.inline import inline
+from tensorgraph.graph.size_reads import SizeReads
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.symbolic import Note, Symbolic
 
-__all__ = ["differentiate", "write_out"]
+__all__ = ["differentiate", "used", "write_out"]
 
 
 def differentiate(graph: Graph) -> Graph:
@@ -45,14 +46,23 @@ def differentiate(graph: Graph) -> Graph:
     """
     if not any(eq.is_gradient for eq in graph.equations):
         return graph
-    result = dead_code(write_out(graph)[0], gradients_only=True)
+    return used(write_out(graph)[0], graph)
+
+
+def used(written: Graph, graph: Graph) -> Graph:
+    """Of a graph with its gradients written out what is used."""
+    result = dead_code(written, gradients_only=True)
     return result.replace(changes=(*graph.changes, _change(graph, result))).check()
 
 
-def write_out(graph: Graph) -> tuple[Graph, list[Note]]:
-    """The graph with everything that its backward passes compute, and what arrived where."""
+def write_out(graph: Graph, sizes: SizeReads | None = None) -> tuple[Graph, list[Note]]:
+    """The graph with everything that its backward passes compute, and what arrived where.
+
+    `sizes` sees what the rules look at of sizes that are open.
+    """
     asked = dead_code(graph, gradients_only=True)
     trace = Symbolic(asked)
+    trace.sizes = sizes
     with trace.running():
         outputs, written = inline(asked, trace.tensors(asked.inputs), trace.tensors([d.var for d in asked.cells]))
         return trace.result(unflatten(asked.out_tree, outputs), written), trace.notes

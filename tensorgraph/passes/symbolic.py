@@ -94,10 +94,12 @@ class Symbolic(Rerun):
                 parents.append(known(atom) if type(atom) is Var else None)
         if not any(any(q is not None for q in p) if type(p) is tuple else p is not None for p in parents):
             return
+        # the rules see sizes that are open, where the equation has their numbers
+        inputs, attrs = (eq.inputs, eq.attrs) if self.sizes is None else self.sizes.at(eq, lambda number: number)
         node = new(Node)
-        node.op, node.parents, node.attrs, node.scope = op, tuple(parents), dict(eq.attrs), eq.scope
+        node.op, node.parents, node.attrs, node.scope = op, tuple(parents), dict(attrs), eq.scope
         node.number, node.code, node.lasti = next_number(), None, -1
-        node.saved = tuple(self._saved(eq, name) for name in op.calls["saves"])
+        node.saved = tuple(self._saved(eq, inputs, name) for name in op.calls["saves"])
         self.made[node] = eq
         if op.single:
             node.shape, node.dtype = eq.outputs[0].aval.shape, eq.outputs[0].aval.dtype
@@ -115,16 +117,16 @@ class Symbolic(Rerun):
         self.nodes[var] = node
         self.places[node] = var
 
-    def _saved(self, eq: Equation, name: str) -> Any:
+    def _saved(self, eq: Equation, inputs: Sequence[Any], name: str) -> Any:
         """What a rule reads: a traced value, a Python scalar, a type. Residuals come when they are asked for."""
         op = eq.op
         if name in op.inputs:
-            return self._value(eq.inputs[op.inputs.index(name)])
+            return self._value(inputs[op.inputs.index(name)])
         if name in op.outputs:
             return self.tensor(eq.outputs[op.outputs.index(name)])
         if name in op.residuals:
             return None
-        value = self._value(eq.inputs[op.inputs.index(name.removesuffix("_aval"))])
+        value = self._value(inputs[op.inputs.index(name.removesuffix("_aval"))])
         if isinstance(value, list):
             return [t.aval for t in value]
         return value.aval if isinstance(value, Tensor) else value
