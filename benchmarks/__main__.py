@@ -58,6 +58,7 @@ def start_workers(python: str, peers: str | None, notes: list[str]) -> dict[str,
         ("torch.compile", "torch_compiled", None),
         ("jax", "jax", None),
         ("pytensor", "pytensor", None),
+        ("onnxruntime", "onnxruntime", None),
         ("autograd", "autograd", None),
     ):
         try:

@@ -16,9 +16,10 @@ GROUPS = {
     "vmap": "a gradient an example, and a Jacobian by one batch, float32; the short path: one gradient, row by row",
     "ensemble": "64 networks trained side by side, from their making to the last epoch; eager: fit one after another",
     "compiled": "training steps, compiled: `tg.compile`; eager: the same step as it stands; peers as fast as they come",
+    "inference": "predictions of one example and of a batch, compiled, batch norm by its running moments",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
-PEERS = ("eager", "torch", "torch.compile", "jax", "pytensor", "autograd", "numpy", "short path")
+PEERS = ("eager", "torch", "torch.compile", "jax", "pytensor", "onnxruntime", "autograd", "numpy", "short path")
 
 
 # of compiled steps: the largest part of the time of every peer, and of single ones
@@ -30,6 +31,13 @@ COMPILED_BESIDE = {
     "LSTM, 32 of 50x128": {"torch": 1 / 1.5},
     "transformer, 32 of 64x128": {"torch": 1 / 1.5, "jax": 1.0},
 }
+
+
+# networks whose predictions are timed
+PREDICTED = (
+    "S: 64 of 64-32-10", "M: 64 of 784-256-128-10", "L: 256 of 1024-1024-1024-10", "LeNet-5, 64 of 28x28",
+    "LSTM, 32 of 50x128", "transformer, 32 of 64x128",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,4 +132,12 @@ def every_case() -> list[Case]:
         targets = dict.fromkeys(rivals, COMPILED.get(name.partition(":")[0], 1.0)) | {"eager": 1.0}
         if name != "tiny":
             cases.append(Case("compiled", name, "net", {"name": name}, targets | COMPILED_BESIDE.get(name, {})))
+    for name in PREDICTED:
+        batch = NETS[name].batch
+        for count in (1, batch):
+            label, beside = (
+                name.replace(f" {batch} of ", f" {count} of "),
+                dict.fromkeys((*rivals, "onnxruntime", "eager"), 1.0),
+            )
+            cases.append(Case("inference", label, "predict", {"name": name, "count": count}, beside))
     return cases

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.problems import Array
 
-__all__ = ["NETS", "Net", "batches", "weights"]
+__all__ = ["NETS", "Net", "batches", "examples", "weights"]
 
 Layers = tuple[tuple[Any, ...], ...]
 
@@ -84,6 +84,11 @@ def batches(net: Net) -> tuple[Array, Array]:
     if net.classes:
         return x, rng.integers(0, net.classes, (COUNT, net.batch))
     return x, rng.standard_normal((COUNT, net.batch, 1)).astype(net.dtype)
+
+
+def examples(net: Net, count: int) -> Array:
+    """Inputs of a prediction."""
+    return np.random.default_rng(9).standard_normal((count, *net.shape)).astype(net.dtype)
 
 
 def weights(net: Net) -> dict[str, Array]:

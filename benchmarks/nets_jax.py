@@ -7,16 +7,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.nets import NETS, Layers, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, training
+from benchmarks.nets import NETS, Layers, Net, batches, examples, weights
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, digest, training
 
-__all__ = ["prepared"]
+__all__ = ["predicting", "prepared"]
 
 
 def normalised(x: Any, axis: int, w: Any, path: str) -> Any:
-    """Zero mean and unit variance along an axis, scaled and shifted."""
-    mean = x.mean(axis, keepdims=True)
-    var = ((x - mean) ** 2).mean(axis, keepdims=True)
+    """Zero mean and unit variance along an axis, or those of a training where there are, scaled and shifted."""
+    if f"{path}running_mean" in w:
+        mean, var = w[f"{path}running_mean"], w[f"{path}running_var"]
+    else:
+        mean = x.mean(axis, keepdims=True)
+        var = ((x - mean) ** 2).mean(axis, keepdims=True)
     return (x - mean) * jax.lax.rsqrt(var + NORM_EPS) * w[f"{path}weight"] + w[f"{path}bias"]
 
 
@@ -124,3 +127,16 @@ def prepared(name: str) -> Prepared:
         return float(loss)
 
     return training(one, len(x), "dropout" not in name)
+
+
+def predicting(name: str, count: int) -> Prepared:
+    """What the network says of examples at test time, the weights being constants of the compiled function."""
+    net = NETS[name]
+    w = {k: jnp.asarray(v) for k, v in weights(net).items()}
+    predict = jax.jit(lambda x: forward(net.layers, x, w, None))
+    x = jnp.asarray(examples(net, count))
+
+    def run() -> Any:
+        return jax.block_until_ready(predict(x))
+
+    return Prepared(run, lambda: {"out": digest(run())})

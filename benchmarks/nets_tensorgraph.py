@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import tensorgraph as tg
-from benchmarks.nets import NETS, Layers, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, training
+from benchmarks.nets import NETS, Layers, Net, batches, examples, weights
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, digest, training
 from tensorgraph import nn, optim
 
-__all__ = ["prepared"]
+__all__ = ["predicting", "prepared"]
 
 
 class Residual(nn.Sequential):
@@ -46,13 +46,19 @@ def sequential(layers: Layers) -> nn.Sequential:
     return nn.Sequential(*[module(*layer) for layer in layers])
 
 
-def prepared(name: str, compiled: bool) -> Prepared:
-    """A training step with Adam, compiled or not."""
-    net: Net = NETS[name]
+def modelled(net: Net) -> nn.Sequential:
+    """The network with its first weights."""
     model = sequential(net.layers)
     if net.dtype == "float64":
         model.astype("float64")
     nn.from_torch_state(model, weights(net))
+    return model
+
+
+def prepared(name: str, compiled: bool) -> Prepared:
+    """A training step with Adam, compiled or not."""
+    net = NETS[name]
+    model = modelled(net)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE, beta1=BETAS[0], beta2=BETAS[1], eps=ADAM_EPS)
     x, y = batches(net)
 
@@ -65,3 +71,17 @@ def prepared(name: str, compiled: bool) -> Prepared:
     run = tg.compile(step) if compiled else step
     inputs, targets = [tg.tensor(a) for a in x], [tg.tensor(a) for a in y]
     return training(lambda i: float(run(inputs[i], targets[i])), len(inputs), "dropout" not in name)
+
+
+def predicting(name: str, count: int, compiled: bool) -> Prepared:
+    """What the network says of examples at test time."""
+    net = NETS[name]
+    model = modelled(net).eval()
+    x = tg.tensor(examples(net, count))
+    predict = model.compile() if compiled else model
+
+    def run() -> Any:
+        with tg.no_grad():
+            return predict(x)
+
+    return Prepared(run, lambda: {"out": digest(run().numpy())})

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.nets import NETS, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, training
+from benchmarks.nets import NETS, Net, batches, examples, weights
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, digest, training
 
-__all__ = ["prepared"]
+__all__ = ["predicting", "prepared"]
 
 
 class Residual(nn.Sequential):
@@ -53,11 +53,17 @@ def module(kind: str, *numbers: Any) -> nn.Module:
     return made
 
 
+def modelled(net: Net) -> nn.Sequential:
+    """The network with its first weights."""
+    model = nn.Sequential(*[module(*layer) for layer in net.layers]).to(getattr(torch, net.dtype))
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in weights(net).items()}, strict=False)
+    return model
+
+
 def prepared(name: str, compiled: bool) -> Prepared:
     """A training step; what `torch.compile` takes is the forward and the loss, as its own guides do it."""
     net: Net = NETS[name]
-    model = nn.Sequential(*[module(*layer) for layer in net.layers]).to(getattr(torch, net.dtype))
-    model.load_state_dict({k: torch.from_numpy(v) for k, v in weights(net).items()}, strict=False)
+    model = modelled(net)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPS, fused=True)
     x, y = (list(torch.from_numpy(a)) for a in batches(net))
 
@@ -75,3 +81,17 @@ def prepared(name: str, compiled: bool) -> Prepared:
         return loss.item()  # type: ignore[no-any-return]
 
     return training(one, len(x), "dropout" not in name)
+
+
+def predicting(name: str, count: int, compiled: bool) -> Prepared:
+    """What the network says of examples at test time."""
+    net = NETS[name]
+    model = modelled(net).eval()
+    predict = torch.compile(model) if compiled else model
+    x = torch.from_numpy(examples(net, count))
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            return predict(x)  # type: ignore[no-any-return]
+
+    return Prepared(run, lambda: {"out": digest(run().numpy())})

@@ -8,10 +8,12 @@ from typing import Any
 
 from benchmarks.cases import GROUPS, PEERS
 
-MARKS = {"eager": "|", "torch": "o", "torch.compile": "D", "jax": "s", "pytensor": "^", "autograd": "v", "numpy": "x",
-         "short path": "+"}  # fmt: skip
+MARKS = {"eager": "|", "torch": "o", "torch.compile": "D", "jax": "s", "pytensor": "^",
+         "onnxruntime": "P", "autograd": "v", "numpy": "x", "short path": "+"}  # fmt: skip
 FLAT = ("eager", "numpy", "short path")  # marks that are lines
-COLOURS = dict(zip(PEERS, ("#6B6B6B", "#D1660A", "#A33B00", "#0B6FB8", "#7A4FB5", "#2E7D4F", "#2E2E2E", "#6B6B6B")))
+COLOURS = dict(zip(PEERS, (
+    "#6B6B6B", "#D1660A", "#A33B00", "#0B6FB8", "#7A4FB5", "#A8326E", "#2E7D4F", "#2E2E2E", "#6B6B6B",
+), strict=True))  # fmt: skip
 ROW = 0.23  # inches
 
 

@@ -54,4 +54,11 @@ def net(name: str) -> Prepared:
     return prepared(name, compiled=False)
 
 
-PROBLEMS = {"graph": graph, "ensemble": ensemble, "net": net}
+def predict(name: str, count: int) -> Prepared:
+    """A forward at test time."""
+    from benchmarks.nets_tensorgraph import predicting
+
+    return predicting(name, count, compiled=False)
+
+
+PROBLEMS = {"graph": graph, "ensemble": ensemble, "net": net, "predict": predict}

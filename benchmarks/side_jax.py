@@ -141,6 +141,13 @@ def net(name: str) -> Prepared:
     return prepared(name)
 
 
+def predict(name: str, count: int) -> Prepared:
+    """A forward at test time."""
+    from benchmarks.nets_jax import predicting
+
+    return predicting(name, count)
+
+
 def ensemble(size: str) -> Prepared:
     """The step of one network, mapped over many and compiled, for all epochs."""
     epochs, problem = networks(size)
@@ -187,5 +194,6 @@ PROBLEMS = {
     "step": step,
     "ensemble": ensemble,
     "net": net,
+    "predict": predict,
     "per_example": per_example,
 }

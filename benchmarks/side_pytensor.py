@@ -8,8 +8,8 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from benchmarks.nets import NETS, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, training
+from benchmarks.nets import NETS, Net, batches, examples, weights
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, digest, training
 
 __all__ = ["PROBLEMS", "describe"]
 
@@ -28,21 +28,37 @@ def forward(net: Net, x: Any, w: Any) -> Any:
             x = x @ w[f"{n}.weight"].T
             x = x + w[f"{n}.bias"] if f"{n}.bias" in w else x
         elif kind == "batch_norm":
-            mean = x.mean(0)
-            var = ((x - mean) ** 2).mean(0)
+            mean = w[f"{n}.running_mean"] if f"{n}.running_mean" in w else x.mean(0)
+            var = w[f"{n}.running_var"] if f"{n}.running_var" in w else ((x - mean) ** 2).mean(0)
             x = (x - mean) / pt.sqrt(var + np.asarray(NORM_EPS, net.dtype)) * w[f"{n}.weight"] + w[f"{n}.bias"]
         else:
             x = pt.maximum(x, 0) if kind == "relu" else pt.tanh(x)
     return x
 
 
-def net(name: str) -> Prepared:
-    """A training step with Adam on shared variables."""
+def problem_of(name: str) -> Net:
+    """A network that can be written here."""
     problem = NETS[name]
     if not {layer[0] for layer in problem.layers} <= KINDS:
         raise NotImplementedError(f"{name} has layers that this side does not write")
+    pytensor.config.floatX = problem.dtype
+    return problem
+
+
+def predict(name: str, count: int) -> Prepared:
+    """What the network says of examples at test time."""
+    problem = problem_of(name)
+    w = {k: pytensor.shared(v, k) for k, v in weights(problem).items()}
+    x = pt.matrix("x", dtype=problem.dtype)
+    compiled = pytensor.function([x], forward(problem, x, w), mode="NUMBA")
+    given = examples(problem, count)
+    return Prepared(lambda: compiled(given), lambda: {"out": digest(compiled(given))})
+
+
+def net(name: str) -> Prepared:
+    """A training step with Adam on shared variables."""
+    problem = problem_of(name)
     dtype = problem.dtype
-    pytensor.config.floatX = dtype
     w = {k: pytensor.shared(v.copy(), k) for k, v in weights(problem).items() if "running" not in k}
     x, y = pt.matrix("x", dtype=dtype), pt.lvector("y") if problem.classes else pt.matrix("y", dtype=dtype)
     out = forward(problem, x, w)
@@ -68,4 +84,4 @@ def net(name: str) -> Prepared:
     return training(lambda i: float(compiled(inputs[i], targets[i])), len(inputs), True)
 
 
-PROBLEMS = {"net": net}
+PROBLEMS = {"net": net, "predict": predict}

@@ -279,6 +279,13 @@ def net(name: str) -> Prepared:
     return prepared(name, compiled=True)
 
 
+def predict(name: str, count: int) -> Prepared:
+    """A forward at test time, compiled."""
+    from benchmarks.nets_tensorgraph import predicting
+
+    return predicting(name, count, compiled=True)
+
+
 def small_ops(x: Any, w: Any) -> Any:
     """41 ops on small arrays."""
     h = x
@@ -379,6 +386,7 @@ def op(name: str) -> Prepared:
 PROBLEMS = {
     "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm,
     "power": power, "taking": taking, "step": step, "ensemble": ensemble, "net": net,
+    "predict": predict,
     "per_example": per_example,
     "jacobian": jacobian, "op": op,
 }  # fmt: skip

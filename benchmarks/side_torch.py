@@ -211,6 +211,13 @@ def net(name: str) -> Prepared:
     return prepared(name, compiled=False)
 
 
+def predict(name: str, count: int) -> Prepared:
+    """A forward at test time."""
+    from benchmarks.nets_torch import predicting
+
+    return predicting(name, count, compiled=False)
+
+
 def ensemble(size: str) -> Prepared:
     """Networks side by side by torch.func, with the fused Adam on parameters that are stacked."""
     epochs, problem = networks(size)
@@ -315,6 +322,7 @@ def op(name: str) -> Prepared:
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
     "step": step, "ensemble": ensemble, "net": net,
+    "predict": predict,
     "per_example": per_example,
     "jacobian": jacobian, "op": op,
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.nets_torch import prepared
+from benchmarks.nets_torch import predicting, prepared
 from benchmarks.problems import Prepared
 from benchmarks.side_torch import describe as of_torch
 
@@ -21,4 +21,9 @@ def net(name: str) -> Prepared:
     return prepared(name, compiled=True)
 
 
-PROBLEMS = {"net": net}
+def predict(name: str, count: int) -> Prepared:
+    """A forward at test time."""
+    return predicting(name, count, compiled=True)
+
+
+PROBLEMS = {"net": net, "predict": predict}

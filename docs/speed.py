@@ -10,9 +10,12 @@ END = "<!-- end of speed -->"
 PICTURE = "docs/pictures/speed.svg"  # of the compiled steps
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
 # of steps that are compiled: beside the others those that compile too, where they were there
-COMPILERS = {"torch": "PyTorch", "torch.compile": "torch.compile", "jax": "JAX", "pytensor": "PyTensor"}
+COMPILERS = {"torch": "PyTorch", "torch.compile": "torch.compile", "jax": "JAX", "pytensor": "PyTensor",
+             "onnxruntime": "ONNX Runtime"}  # fmt: skip
+COMPILED = ("compiled", "inference")  # groups of what is
 GROUPS = {
     "compiled": "{}",
+    "inference": "{}",
     "step": "Step of an MLP with batch norm, {}",
     "eager": "50 × (product, tanh) on 8 numbers, {}",
     "fused": "{}",
@@ -53,7 +56,7 @@ def kept(results: dict[str, Any]) -> dict[str, Any]:
                 "single_thread": case["single_thread"],
                 "microseconds": {
                     name: float(f"{1e6 * case['times'][name]:.4g}")
-                    for name in ("tensorgraph", *(COMPILERS if case["group"] == "compiled" else PEERS))
+                    for name in ("tensorgraph", *(COMPILERS if case["group"] in COMPILED else PEERS))
                     if name in case["times"]
                 },
             }
@@ -107,16 +110,21 @@ def ordered(results: dict[str, Any]) -> list[dict[str, Any]]:
 def block(results: dict[str, Any]) -> str:
     """All that stands between BEGIN and END."""
     every = ordered(results)
-    compiled_steps = [case for case in every if case["group"] == "compiled"]
-    cases = [case for case in every if case["group"] != "compiled"]
+    steps, predictions = ([case for case in every if case["group"] == group] for group in COMPILED)
+    cases = [case for case in every if case["group"] not in COMPILED]
     short = [case for case in cases if case["group"] != "ops" and not case["label"].endswith(OTHER_SIZES)]
-    won, won_compiled = (
+    won, won_steps, won_predictions = (
         sum(case["microseconds"]["tensorgraph"] <= min(case["microseconds"].values()) for case in some)
-        for some in (cases, compiled_steps)
+        for some in (cases, steps, predictions)
     )
-    compilers = {k: name for k, name in COMPILERS.items() if any(k in c["microseconds"] for c in compiled_steps)}
+    compilers, predictors = (
+        {k: name for k, name in COMPILERS.items() if any(k in c["microseconds"] for c in some)}
+        for some in (steps, predictions)
+    )
     machine, about = results["machine"], results["libraries"]
-    others = [f"{name} {about[k]['version']}" for k, name in compilers.items() if k in about and k not in PEERS]
+    others = [
+        f"{name} {about[k]['version']}" for k, name in (compilers | predictors).items() if k in about and k not in PEERS
+    ]
     ours = about["tensorgraph"]
     threads = about["torch"].get("threads", 1)
     versions = (
@@ -128,21 +136,32 @@ def block(results: dict[str, Any]) -> str:
     imports = results["imports"]
     empty, filled = results["first_calls"]["empty cache"], results["first_calls"]["filled cache"]
     compiled = [op for op, seconds in empty.items() if seconds >= 0.1]
+    predicted = [] if not predictions else [
+        "",
+        "Predictions of one example and of a batch, by `model.compile()` and by the others:",
+        "",
+        *table(predictions, predictors),
+        "",
+        f"tensorgraph is the fastest in {won_predictions} of these {len(predictions)} rows.",
+    ]  # fmt: skip
     first = [
         "Median times of training steps compiled by `tg.compile` and by the others, and of PyTorch's eager one; with "
         "Adam, and the loss is read; the least in bold.",
         "",
-        *table(compiled_steps, compilers),
+        *table(steps, compilers),
         "",
         f'<img src="{PICTURE}" width="820" alt="Of each step the time of every other library as a multiple of '
         "tensorgraph's, on a logarithmic scale, with the quartiles of the rounds\">",
         "",
-        f"tensorgraph is the fastest in {won_compiled} of these {len(compiled_steps)} rows. Eager:",
+        f"tensorgraph is the fastest in {won_steps} of these {len(steps)} rows.",
+        *predicted,
+        "",
+        "Eager:",
         "",
     ]
     lines = [
         BEGIN,
-        *(first if compiled_steps else []),
+        *(first if steps else []),
         *table(short),
         "",
         f"{versions}{', ' + ', '.join(others) if others else ''}. Eager, tensorgraph is the fastest in {won} of all "

@@ -57,6 +57,7 @@ TINY = [
     ("ensemble", {"size": "tiny"}),
     ("step", {"size": "tiny"}),
     ("net", {"name": "tiny"}),
+    ("predict", {"name": "tiny", "count": 1}),
     ("step", {"size": "S"}),
 ]
 
@@ -66,9 +67,9 @@ def test_sides_agree(problem: str, parameters: dict[str, object]) -> None:
     problems = part("problems")
     ours = part("side_tensorgraph").PROBLEMS[problem](**parameters)
     # a graph is compared with the calls that it is of, an ensemble with one network after another
-    by_hand = part("side_eager" if problem in ("graph", "ensemble", "net") else "side_numpy").PROBLEMS[problem](
-        **parameters
-    )
+    by_hand = part("side_eager" if problem in ("graph", "ensemble", "net", "predict") else "side_numpy").PROBLEMS[
+        problem
+    ](**parameters)
     left, right = ours.check(), by_hand.check()
     assert left, "nothing is compared"
     assert problems.agree(left, right), (left, right)

@@ -248,6 +248,7 @@ def measured():
             case("ops", "sort 1000x200", tensorgraph=1e-3, torch=3e-3),
             case("step", "S", tensorgraph=1.5e-3, torch=2.5e-2, jax=1.25e-3),
             case("compiled", "LSTM", **{"tensorgraph": 1e-3, "torch": 2e-3, "torch.compile": 3e-3, "eager": 1e-4}),
+            case("inference", "MLP", tensorgraph=1e-3, torch=2e-3, onnxruntime=5e-4),
         ],
         "imports": {name: {"after_numpy": 0.1234} for name in ("tensorgraph", "torch", "jax")},
         "first_calls": {"empty cache": {"add": 0.01, "softmax": 1.5}, "filled cache": {"add": 0.01, "softmax": 0.04}},
@@ -265,6 +266,8 @@ def test_the_table_of_speed(monkeypatch):
     assert "sort" not in short and "| sort 1000x200 | **1.00 ms** | 3.00 ms |  |" in every
     assert "64 × 10 |" not in short and "| `softmax` 64 × 10 | 3.0 µs | **2.0 µs** | 4.0 µs |" in every
     assert "| LSTM | **1.00 ms** | 2.00 ms | 3.00 ms |" in short and "fastest in 1 of these 1 rows" in short
+    assert "| | tensorgraph | PyTorch | ONNX Runtime |" in short and "| MLP | 1.00 ms | 2.00 ms | **500 µs** |" in short
+    assert "fastest in 0 of these 1 rows" in short
     assert "Eager, tensorgraph is the fastest in 3 of all 5 rows" in short and "Linux x86_64, Python 3.12.1" in short
     assert "(1.5 to 1.5 s); later processes find it on disk (0.04 to 0.04 s)" in short
     readme = f"a\n{speed.BEGIN}\nold\n{speed.END}\nb\n"
@@ -279,7 +282,7 @@ def test_a_part_of_the_measurements_is_no_table(monkeypatch):
     results["cases"] = results["cases"][:1]
     del results["libraries"]["jax"]
     with pytest.raises(
-        ValueError, match=r"it lacks compiled, step, fused, ops, jax: make the peers once with `make bench ARGS="
+        ValueError, match=r"it lacks compiled, inference, step, fused, ops, jax: make the peers once with `make bench"
     ):
         speed.kept(results)
     results = {**measured(), "wrong": ["softmax: torch gives 1, tensorgraph 2"]}
