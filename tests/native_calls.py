@@ -4,6 +4,7 @@ import ctypes
 import functools
 
 import numpy as np
+import pytest
 
 from tensorgraph.native import machine, objects
 from tensorgraph.native.lowering import Lowering
@@ -13,6 +14,11 @@ HOWS = [("emulate", 64), ("emulate", 32)] + ([("code", 64), ("code", 32)] if mac
 """Ways to run a kernel, with the bytes of a vector."""
 if machine.available() and machine.machine().width < 64:
     HOWS.remove(("code", 64))
+# what the emulation does of narrow vectors it does of wide ones, so a sample of them is enough
+_sampled = pytest.mark.sampled(test=2, quick=2)
+every_how = pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=[_sampled] * (how == ("emulate", 32))) for how in HOWS]
+)
 
 
 def place_of(array):

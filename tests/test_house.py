@@ -6,12 +6,13 @@ import importlib.metadata
 import re
 import runpy
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
-from checkout import CHECKOUT, all_imports, imports_of, module_name, sources, where
+from checkout import CHECKOUT, all_imports, imports_of, module_name, sources, trees, where
 from child import python
 
 from tensorgraph.engine.op import CATALOGUE, Op
@@ -203,7 +204,7 @@ def test_a_newcomer_sees_folders() -> None:
     assert loose == {"__init__.py", "__main__.py", "dsl.py"}
     for module, path in sources().items():
         if path.name == "__init__.py":
-            assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{module} does not say what it is for"
+            assert ast.get_docstring(trees()[module]), f"{module} does not say what it is for"
 
 
 def test_no_import_cycles_while_loading() -> None:
@@ -344,10 +345,9 @@ def op_names(nodes: list[ast.AST], names: set[str]) -> list[int]:
 
 def test_imports_say_the_whole_name() -> None:
     relative = {
-        str(path.relative_to(CHECKOUT)): lines
-        for path in sources().values()
-        if (lines := [n.lineno for n in ast.walk(ast.parse(path.read_text("utf-8")))
-                      if isinstance(n, ast.ImportFrom) and n.level])
+        name: lines
+        for name, tree in trees().items()
+        if (lines := [n.lineno for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level])
     }  # fmt: skip
     assert not relative, f"write from tensorgraph.room.file import name: {relative}"
 
@@ -377,13 +377,20 @@ def vars_of(module: str | None) -> dict[str, object]:
     return vars(importlib.import_module(module or ""))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _released() -> Iterator[None]:
+    """A million nodes of syntax would be looked at by the garbage collector in all tests after these."""
+    yield
+    outside_ops.cache_clear()
+    trees.cache_clear()
+
+
 @cache
 def outside_ops() -> dict[str, list[ast.AST]]:
     """Return the syntax of every module that declares no ops, by its path in the checkout."""
-    paths = {path.relative_to(CHECKOUT).as_posix(): path for path in sources().values()}
+    paths = {name: path.relative_to(CHECKOUT).as_posix() for name, path in sources().items()}
     return {
-        name: list(ast.walk(ast.parse(path.read_text("utf-8"))))
-        for name, path in paths.items() if not name.startswith("ops/")
+        paths[name]: list(ast.walk(tree)) for name, tree in trees().items() if not paths[name].startswith("ops/")
     }  # fmt: skip
 
 

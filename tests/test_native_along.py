@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import Run, every_how
 
 from tensorgraph.engine.op import CATALOGUE
 
@@ -12,7 +12,7 @@ SHAPES = [((5,), (3,), 0), ((3, 4), (3, 2), 1), ((3, 4), (5, 4), 0), ((3, 4), (1
           ((70, 9), (70, 1), 1)]  # fmt: skip
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "of", "axis"), SHAPES, ids=str)
 def test_taken_and_added(shape, of, axis, dtype, how):
@@ -36,7 +36,7 @@ def test_taken_and_added(shape, of, axis, dtype, how):
             np.testing.assert_allclose(got.outputs[0], exact, rtol=0, atol=8 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_indices_are_looked_at_and_what_is_not_finite_is_moved(how):
     x = np.array([[np.nan, np.inf, 1.0], [-np.inf, 2.0, 3.0]], "float32")
     for bad in (3, -4, 2**40):

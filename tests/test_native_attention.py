@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
@@ -47,7 +47,7 @@ def both(given, how, dtype, order=1, **attrs):
     return [*forward.outputs, *back.outputs]
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention(causal, dtype, how):
@@ -147,7 +147,7 @@ def mask_of(kind, shape, dtype, rng):
     return (rng.standard_normal(shape) * np.where(rng.random(shape) < 0.1, np.inf, 1)).clip(-np.inf, 3).astype(dtype)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("keyed", [False, True])
@@ -163,7 +163,7 @@ def test_masks(keyed, kind, dtype, how):
             masked((q, k, v), (mask_of(kind, shape, dtype, rng), key_mask), how, dtype, causal=len(shape) == 2)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("leads", LEADS, ids=str)
 def test_heads_and_images_that_share(leads, how):
     given, scores = shared_numbers(leads, 3, 5, 4, 2, "float32")
@@ -224,7 +224,7 @@ DROPPED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_dropout(causal, dtype, how):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 from semantics_oracle import WIDE, batch_norm, pattern, wide, within
 
 from tensorgraph.engine.op import CATALOGUE
@@ -64,7 +64,7 @@ def check(given, how, relu=False, eps=1e-5, what=""):
     return kept, grads
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("relu", [False, True])
 def test_few_rows(relu, dtype, how):
@@ -142,7 +142,7 @@ def test_what_is_not_finite_stays_in_its_channel(dtype, relu):
                 np.testing.assert_array_equal(pattern(a), pattern(b))
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_sums_of_gradients_may_be_larger_than_their_type(how):
     x, gamma, beta, g, g_mu, g_var = numbers(30, 18, "float32")
     g = np.abs(g) * np.float32(1e38)
@@ -177,7 +177,7 @@ def test_absent_cotangents_unwanted_gradients_and_residuals_that_were_not_kept(h
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_strides_and_axes(how):
     x, gamma, beta, *cotangents = numbers(24, 10, "float32")
     want = forward(x, gamma, beta, how)

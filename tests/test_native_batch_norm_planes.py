@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 from semantics_oracle import WIDE, batch_norm, pattern, wide, within
 
 from tensorgraph.engine.op import CATALOGUE
@@ -70,7 +70,7 @@ def check(given, how, relu=False, eps=1e-5, axis=1):
     return kept, grads
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("relu", [False, True])
 def test_within_the_bounds(relu, dtype, how):
@@ -146,7 +146,7 @@ def test_what_is_not_finite_stays_in_its_channel(shape, dtype, relu):
             np.testing.assert_array_equal(pattern(a), pattern(b))
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_sums_of_gradients_may_be_larger_than_their_type(how):
     x, gamma, beta, g, g_mu, g_var = numbers((3, 2, 20), "float32")
     given = x, gamma * np.float32(0.01), beta, np.abs(g) * np.float32(1e38), g_mu, g_var
@@ -179,7 +179,7 @@ def test_absent_cotangents_unwanted_gradients_and_residuals_that_were_not_kept(s
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("shape", [(4, 3, 3, 5), (4, 3, 3)], ids=str)
 def test_strides(shape, how):
     x, gamma, beta, *cotangents = numbers(shape, "float32")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.ops.windows import windows
@@ -50,7 +50,7 @@ def run(name, inputs, attrs, how, dtype, order=1):
     return got.outputs[0]
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("sizes", "given"), CASES, ids=str)
 def test_a_convolution_and_its_gradients(sizes, given, dtype, how):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 from semantics_oracle import cross_entropy, one_hot, pattern, shift_error, wide, within
 
 from tensorgraph.engine.op import CATALOGUE
@@ -62,7 +62,7 @@ def check(z, target, g, how, valid=None, extra=0, **options):
 SHAPES = [(1, 1), (3, 2), (17, 10), (16, 16), (18, 17), (5, 33)]
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_losses_and_gradients(dtype, how):
     for rows, classes in SHAPES:
@@ -138,7 +138,7 @@ def test_targets_out_of_range_end_the_run(bad):
             assert got.checks == [0] and np.isfinite(got.outputs[0])
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_nothing_that_counts(how):
     z, target, g, _ = given(20, 5, "float32")
     z[3] = np.nan

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 from semantics_oracle import cross_entropy, one_hot, pattern, wide, within
 
 import tensorgraph.engine.modes as modes
@@ -74,7 +74,7 @@ def check(z, target, weight, g, how, valid=None, label_smoothing=0.0, **options)
     within(1, dz, grads[0], scales["dz"])
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind, weighted, smoothing", KINDS)
 def test_losses_and_gradients(kind, weighted, smoothing, dtype, how):
@@ -102,7 +102,7 @@ def test_more_rows_and_classes(kind, weighted, smoothing, dtype, how):
         np.testing.assert_array_equal(backward(z, target, weight, [None] * 3, g, how, label_smoothing=smoothing), dz)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("kind, weighted, smoothing", KINDS)
 def test_any_axis(kind, weighted, smoothing, how):
     z, target, weight, g, _ = given(12, 5, "float32", kind, weighted)
@@ -124,7 +124,7 @@ def test_any_axis(kind, weighted, smoothing, how):
             np.testing.assert_array_equal(np.moveaxis(back, axis, -1).reshape(12, 5), dz)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
 def test_any_integers(kind, how):
     z, target, _, g, _ = given(40, 120, "float32", "labels", False)
@@ -169,7 +169,7 @@ def test_what_is_not_finite_as_eager(kind, weighted, smoothing, reduction, dtype
             np.testing.assert_array_equal(pattern(mine), pattern(dz))
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_what_is_looked_at_and_what_is_left_to_the_forward(how):
     z, target, weight, _, _ = given(6, 4, "float32", "soft", True)
     target[4, 3] = np.nan

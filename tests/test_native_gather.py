@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import Run, every_how
 
 import tensorgraph as tg
 from tensorgraph.engine.keys import ALL, join_key
@@ -39,7 +39,7 @@ def by_list(rule, several=2):
     return made
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", KEYS)
 def test_taken_and_added(name, dtype, how):
@@ -68,7 +68,7 @@ def test_taken_and_added(name, dtype, how):
         np.testing.assert_allclose(got.outputs[0], exact, **wide)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("rows", [5, 200])
 def test_segments(rows, how):
     rng = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def test_segments(rows, how):
         np.testing.assert_allclose(got.outputs[0], exact, rtol=0, atol=64 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_numbers_are_looked_at(how):
     x, g = np.ones((3, 4), "float32"), np.ones(2, "float32")
     for low, high in ((0, 4), (-4, 0), (3, 0)):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import Run, every_how
 
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
@@ -13,7 +13,7 @@ OP = CATALOGUE["in_range"]
 NUMBERS = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, -0.5, np.nan, np.inf, -np.inf, 1e-40, -1e-40, np.nextafter(np.float32(1), 2)]
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["probability", "sign", "not negative"])
 def test_the_verdict_is_the_eager_one(kind, dtype, how):
@@ -73,7 +73,7 @@ def assert_looked_at(name, x, attrs, how):
         np.testing.assert_array_equal(got.outputs[0], x)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_weights_and_probabilities_of_classes(dtype, how):
     for number in NUMBERS:
@@ -85,7 +85,7 @@ def test_weights_and_probabilities_of_classes(dtype, how):
     assert_looked_at("class_weights", np.ones(0, dtype), {}, how)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64"])
 def test_labels_of_classes(dtype, how):
     limits = np.iinfo(dtype)
@@ -102,7 +102,7 @@ def test_labels_of_classes(dtype, how):
     assert_looked_at("class_targets", np.ones((0, 3), dtype), dict(classes=5, ignore_index=None), how)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_divisors_that_are_zero_are_found(dtype, how):
     rule = CATALOGUE["mean_divisor"].native_rule()

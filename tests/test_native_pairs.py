@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
@@ -43,7 +43,7 @@ def assert_given(name, inputs, attrs, how):
     np.testing.assert_array_equal(np.signbit(run.outputs[0][eager == 0]), np.signbit(eager[eager == 0]))
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_keep_their_bits(dtype, how):
     for subscripts, left, right in PRODUCTS:
@@ -52,7 +52,7 @@ def test_products_keep_their_bits(dtype, how):
                 assert_given("contract_axes", (a, b), {"subscripts": subscripts}, how)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_differences_keep_their_bits(dtype, how):
     for shape, n, axis in DIFFERENCES:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import Run, every_how
 
 from tensorgraph.engine.op import CATALOGUE
 
@@ -46,7 +46,7 @@ def run(name, inputs, attrs, how, shape, exact=True):
     return want
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "given"), [*CASES, *OVERLAPPING], ids=str)
 def test_pools_and_their_gradients(shape, given, dtype, how):
@@ -61,7 +61,7 @@ def test_pools_and_their_gradients(shape, given, dtype, how):
     run("sum_pool_spread", (g,), attrs | {"extents": extents}, how, shape, exact)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_no_numbers_and_infinities(how):
     x = numbers((2, 8, 10), "float32")
     x[0, 0, 0] = x[0, 1, 1] = x[1, 3, 3] = np.nan
@@ -71,7 +71,7 @@ def test_no_numbers_and_infinities(how):
     run("max_pool_spread", (numbers((2, 4, 5), "float32", 2), x, y), attrs, how, x.shape)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_border_has_no_part_in_a_maximum(value, how):
     attrs = attributes(dict(sizes=(3, 3), stride=2, padding=1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
@@ -66,7 +66,7 @@ def both(cell, given, slopes, how, dtype, reverse=False, order=1, want=None):
     return [*forward.outputs[:results], *back.outputs]
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
@@ -75,7 +75,7 @@ def test_a_layer(cell, reverse, dtype, how):
         both(cell, *numbers(cell, *sizes, dtype), how, dtype, reverse)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_sequences_that_end_before_the_last_step(cell, reverse, how):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 from semantics_oracle import WIDE, pattern, wide, within
 
 from tensorgraph.engine.op import CATALOGUE
@@ -95,7 +95,7 @@ def check(given, how, centred=True, eps=EPS):
         within(1, got, found[name], scales[name], what=name)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("centred", [True, False])
 def test_within_the_bounds(centred, dtype, how):
@@ -130,7 +130,7 @@ def test_far_means(mean, std, dtype):
             check(outlier, how)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_that_begin_far_from_their_mean(dtype, how):
     """Moments are about the mean of the first numbers, and about the row's where that is far."""

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 
 from tensorgraph.engine.op import CATALOGUE
 
@@ -39,7 +39,7 @@ def near(name, x, attrs, how):
     return got
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name, attrs", CALLS, ids=str)
 def test_any_axes(name, attrs, dtype, how):
@@ -71,7 +71,7 @@ def test_long_rows_far_means_and_blocks(name, attrs, dtype, how):
             np.testing.assert_array_equal(again, first)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["std", "vector_norm"])
 def test_squares_that_leave_the_range(name, dtype, how):
@@ -82,7 +82,7 @@ def test_squares_that_leave_the_range(name, dtype, how):
     near(name, x, whole(name, KINDS[name], 1), how)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name, attrs", CALLS, ids=str)
 def test_what_is_not_finite_and_what_is_equal_as_eager(name, attrs, dtype, how):

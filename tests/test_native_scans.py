@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
@@ -28,7 +28,7 @@ def near(got, eager):
     np.testing.assert_allclose(got, eager, rtol=2 * np.finfo(eager.dtype).eps, atol=1e-300)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NAMES)
 def test_any_axis_and_strides(name, dtype, how):
@@ -46,7 +46,7 @@ def test_any_axis_and_strides(name, dtype, how):
                     np.testing.assert_array_equal(run(name, (other,), attrs, how)[0], got)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_recurrences(how):
     rng = np.random.default_rng(1)
     for shape in ((6,), (3, 4), (5, 70), (2, 4, 3), (3, 1), (0, 2), (18, 33)):
@@ -78,7 +78,7 @@ def test_long_lines_and_blocks(name, dtype, how):
         np.testing.assert_array_equal(run(name, (array,), attrs, how, order=-1)[0], got)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_not_finite_as_eager(dtype, how):
     x = np.random.default_rng(3).normal(size=(9, 8)).astype(dtype)

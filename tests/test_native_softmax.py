@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 from semantics_oracle import (
     log_probabilities,
     log_softmax_gradient,
@@ -52,7 +52,7 @@ def given(rows, width, dtype, scale=2.0):
     return (scale * rng.standard_normal((rows, width))).astype(dtype), rng.standard_normal((rows, width)).astype(dtype)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_within_the_bounds(dtype, how):
     for rows, width in ((1, 1), (3, 2), (17, 10), (16, 16), (5, 33), (2, 49), (2, NARROW + 3)):
@@ -120,7 +120,7 @@ def test_layouts_blocks_and_places(name, how):
         np.testing.assert_array_equal(forward(name, cube, how).reshape(x.shape), y)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_any_axis_is_the_last_one_turned(name, how):
     """Copied to rows and back: the same bits, whatever lies around and in whatever strides."""

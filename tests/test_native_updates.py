@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from native_calls import HOWS, Run
+from native_calls import HOWS, Run, every_how
 from semantics_oracle import pattern
 
 from tensorgraph.engine.op import CATALOGUE
@@ -43,7 +43,7 @@ def ulps_apart(a, b):
     return float((np.abs(a - b) / unit)[finite].max(initial=0))
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_is_the_eager_one(name, dtype, how):
@@ -57,7 +57,7 @@ def test_a_step_is_the_eager_one(name, dtype, how):
             np.testing.assert_array_less(np.abs(a - b), 4 * np.finfo(dtype).eps * scale + (a.dtype.kind == "i") * 0.5)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("name", NAMES)
 def test_in_place_is_the_same(name, how):
     op, inputs, attrs = given(name, 35, "float32")
@@ -213,7 +213,7 @@ def side_by_side(name, lead, n, dtype, shared):
     return op, tuple(columns), attrs
 
 
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_side_by_side_have_the_bits_that_each_has_alone(name, dtype, how):
@@ -239,7 +239,7 @@ def test_a_network_side_by_side_whose_count_is_negative_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:batch norm")
-@pytest.mark.parametrize("how", HOWS)
+@every_how
 def test_averages_side_by_side_have_the_bits_that_each_has_alone(how):
     rng = np.random.default_rng(0)
     op = CATALOGUE["running_average"]

@@ -318,9 +318,8 @@ def _many(origin: Any, element: Kind, ordered: bool) -> Kind:
         if anything:
             return items
         whole = items if isinstance(items, list) else list(itertools.islice(items, LONGEST + 1))
-        fitted = [_element(element, item, i) for i, item in enumerate(whole)]
-        unchanged = all(a is b for a, b in zip(fitted, whole, strict=True))
-        if unchanged:  # what has no places, as a dict's values, is a list where a sequence is wanted
+        fitted = [v if type(v) in element.instant else _element(element, v, i) for i, v in enumerate(whole)]
+        if all(map(operator.is_, fitted, whole)):  # what has no places, as a dict's values, is made a list
             return items if hasattr(items, "__getitem__") or not issubclass(origin, abc.Sequence) else whole
         return frozenset(fitted) if isinstance(value, abc.Set) else tuple(fitted) if type(value) is tuple else fitted
 
@@ -333,7 +332,8 @@ def _taken(value: Any, element: Kind, kind: Kind) -> list[Any]:
     for i, item in enumerate(value):
         if i == LONGEST:
             kind.refuse(value, f"it gave more than {LONGEST:,} items, so it seems to have no end", ValueError)
-        _element(element, item, i)
+        if type(item) not in element.instant:
+            _element(element, item, i)
         items.append(item)
     return items
 

@@ -97,7 +97,9 @@ class Folder:
 
     def trim(self) -> None:
         """Let the older half of the entries go, where there are too many."""
-        if self.refusal is None and self.path is not None:
+        with suppress(OSError):
+            if self.refusal or self.path is None or len(os.listdir(self.path)) <= MOST:
+                return  # most often, and their ages need not be read
             entries = sorted(_entries(self.path), key=lambda entry: entry[1].st_mtime)
             for path, _ in entries[: len(entries) // 2] if len(entries) > MOST else ():
                 with suppress(OSError):
