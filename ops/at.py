@@ -14,6 +14,7 @@ from tensorgraph.engine.keys import join_key
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.ops.along import add_along_axis, take_along_axis
+from tensorgraph.ops.creation import arange, beside
 from tensorgraph.ops.index import (
     getitem,
     put_batch,
@@ -24,7 +25,7 @@ from tensorgraph.ops.index import (
     storable,
 )  # fmt: skip
 from tensorgraph.ops.kernels.scatter import scatter_rows
-from tensorgraph.ops.logic import equal, isnan, logical_and, logical_or, where
+from tensorgraph.ops.logic import equal, greater, isnan, less, logical_and, logical_or, where
 from tensorgraph.ops.scans import earlier, later, linear_recurrence
 from tensorgraph.ops.shape import astype, broadcast_to, reshape
 from tensorgraph.ops.sorting import argsort
@@ -118,7 +119,7 @@ def _others(v: Any, shape: tuple[int, ...], indices: Any, key: Any, selected: tu
     a recurrence, which begins anew with each element, multiplies what came before; both are brought back in order.
     """
     size = math.prod(selected)
-    numbers = np.arange(math.prod(shape)).reshape(shape)
+    numbers = reshape(beside(v, arange, start=math.prod(shape)), shape=shape)
     places = reshape(getitem(numbers, indices, key=key), shape=(size,))
     kind = str(v.dtype)
     v = reshape(broadcast_to(v, shape=selected), shape=(size,))
@@ -127,10 +128,11 @@ def _others(v: Any, shape: tuple[int, ...], indices: Any, key: Any, selected: tu
     order = argsort(places, axis=0)
     places, v = take_along_axis(places, order, axis=0), take_along_axis(v, order, axis=0)
     same = equal(places, _neighbours(places))
-    same = logical_and(same, np.arange(size) > 0)  # a single element does not go on from the last to the first
+    each = beside(v, arange, start=size)
+    same = logical_and(same, greater(each, 0))  # a single element does not go on from the last to the first
     going = astype(same, dtype=kind)
     before = linear_recurrence(where(same, later(v, 0, 1.0), 0.0), 1.0 - going, axis=0)
-    same = logical_and(equal(places, _neighbours(places, -1)), np.arange(size) < size - 1)
+    same = logical_and(equal(places, _neighbours(places, -1)), less(each, size - 1))
     going = astype(same, dtype=kind)
     behind = linear_recurrence(where(same, earlier(v, 0, 1.0), 0.0), 1.0 - going, axis=0, reverse=True)
     back = add_along_axis(before * behind, order, axis=0, shape=(size,))
@@ -140,7 +142,7 @@ def _others(v: Any, shape: tuple[int, ...], indices: Any, key: Any, selected: tu
 def _neighbours(x: Any, by: int = 1) -> Any:
     """The elements one place on, or back, around the end."""
     size = x.shape[0]
-    return take_along_axis(x, (np.arange(size) - by) % size, axis=0)
+    return take_along_axis(x, (beside(x, arange, start=size) - by) % size, axis=0)
 
 
 multiply_at: Op = op(

@@ -9,7 +9,8 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axis, canonical_dtype, default_dtype
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import creation, require_fit
+from tensorgraph.engine.op import Op, creation, require_fit
+from tensorgraph.engine.tensor import Tensor
 
 
 def integers(values: Any, what: str) -> tuple[int, ...]:
@@ -42,6 +43,14 @@ def number(value: Any, what: str) -> Any:
     if not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{what} must be a number, got {value!r}")
     return value
+
+
+def beside(x: Any, made: Op, **attrs: Any) -> Any:
+    """What an op of this module makes: an array beside an array, a tensor beside a tensor.
+
+    So a rule that needs ``arange(n)`` captures none in a graph, where n may be a name.
+    """
+    return made.public(**attrs) if isinstance(x, Tensor) else made(**attrs)
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:

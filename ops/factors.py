@@ -19,6 +19,7 @@ from tensorgraph.engine.op import Op, float_dtype
 from tensorgraph.engine.sums import total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.contraction import matmul
+from tensorgraph.ops.creation import beside, eye
 from tensorgraph.ops.moving import of
 from tensorgraph.ops.reduction import sum as sum_of
 from tensorgraph.ops.shape import concatenate, expand_dims, swap_last
@@ -76,8 +77,8 @@ def _cholesky(a: Any, *, upper: bool = False) -> Any:
 def _cholesky_back(g: Any, out: Any, upper: bool) -> Any:
     lower, g = (swap_last(out), swap_last(g)) if upper else (out, g)
     n = lower.shape[-1]
-    halves = np.where(np.eye(n, dtype=bool), np.asarray(0.5, str(lower.dtype)), np.tri(n, dtype=str(lower.dtype)))
-    middle = matmul(swap_last(lower), g) * halves
+    halves = 1.0 - beside(lower, eye, n=n, dtype=str(lower.dtype)) * 0.5
+    middle = triangle(matmul(swap_last(lower), g), True) * halves
     half = solve_triangular(lower, middle, lower=True, trans=1)
     whole = solve_triangular(lower, swap_last(half), lower=True, trans=1)
     return symmetric(whole)
@@ -232,9 +233,9 @@ def _gaps(w: Any, *, kind: str = "eigen") -> Any:
     x = w.astype(np.float32) if w.dtype == np.float16 else w
     n = x.shape[-1]
     off = x[..., None, :] - x[..., :, None]
-    eye = np.eye(n, dtype=bool)
+    same = np.eye(n, dtype=bool)
     size = np.abs(x).max(-1, initial=0)[..., None, None]
-    close = (np.abs(off) <= size * n * np.finfo(x.dtype).eps) & ~eye
+    close = (np.abs(off) <= size * n * np.finfo(x.dtype).eps) & ~same
     if close.any():
         *stack, i, j = (int(k) for k in np.argwhere(close)[0])
         where = f" of matrix {tuple(stack)}" if stack else ""
@@ -244,7 +245,7 @@ def _gaps(w: Any, *, kind: str = "eigen") -> Any:
             f"plane and have no derivative. The values have one ({remedy}); otherwise make them differ by a small "
             "change of the matrix"
         )
-    return (np.where(eye, 0, 1) / np.where(eye, 1, off)).astype(w.dtype)
+    return (np.where(same, 0, 1) / np.where(same, 1, off)).astype(w.dtype)
 
 
 reciprocal_gaps: Op = op(

@@ -24,7 +24,7 @@ from tensorgraph.engine.keys import (
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops.creation import canonical_shape
+from tensorgraph.ops.creation import arange, beside, canonical_shape, zeros
 from tensorgraph.ops.kernels.along import add_shared
 from tensorgraph.ops.kernels.scatter import scatter_rows
 from tensorgraph.ops.kernels.taking import take_whole
@@ -62,7 +62,7 @@ def _examples_of(
     if not any(on):
         return (ALL, *key), indices, (at, ndim, apart)
     own = [widened(i, ndim, o) for i, o in zip(indices, on, strict=True)]
-    number = np.arange(call.size, dtype=np.int64).reshape(call.size, *(1,) * ndim)
+    number = reshaped(beside(own[0], arange, start=call.size), call.size, *(1,) * ndim)
     return (("index", len(own)), *key), [*own, number], (at, ndim, apart)
 
 
@@ -265,8 +265,8 @@ def _put_v(g: Any, x_aval: Any, indices: Any, key: Any) -> Any:
     if not indices:
         return chosen
     # where an element is written twice the last write stands: number the writes and see whose number is found
-    numbers = np.arange(int(np.prod(chosen.shape)), dtype=np.int64).reshape(chosen.shape)
-    stood = put(np.zeros(x_aval.shape, np.int64), numbers, indices, key=key)
+    numbers = reshape(beside(chosen, arange, start=math.prod(chosen.shape)), shape=tuple(chosen.shape))
+    stood = put(beside(chosen, zeros, shape=x_aval.shape, dtype="int64"), numbers, indices, key=key)
     return where(equal(getitem(stood, indices, key=key), numbers), chosen, 0.0)
 
 

@@ -331,7 +331,7 @@ def _expm_back(g: Any, a: Any) -> Any:
     n = a.shape[-1]
     turned = swap_last(a)
     top = concatenate([turned, g], axis=-1)
-    bottom = concatenate([np.zeros(a.shape, str(a.dtype)), turned], axis=-1)
+    bottom = concatenate([creation.beside(a, creation.zeros, shape=a.shape, dtype=str(a.dtype)), turned], axis=-1)
     return expm(concatenate([top, bottom], axis=-2))[..., :n, n:]
 
 

@@ -14,7 +14,7 @@ from tensorgraph.engine.functions import function
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.sums import total
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops import logic, reduction, shape
+from tensorgraph.ops import creation, logic, reduction, shape
 from tensorgraph.ops.moving import diagonal, of
 from tensorgraph.ops.norms import norm
 from tensorgraph.ops.singular import svdvals
@@ -53,11 +53,12 @@ def _trace_infer(x: Aval, *, offset: int, axis1: int, axis2: int) -> Aval:
 
 def _trace_back(g: Any, x_aval: Any, offset: int, axis1: int, axis2: int) -> Any:
     a, b = _matrix_axes(x_aval.shape, axis1, axis2)
-    here = np.eye(x_aval.shape[a], x_aval.shape[b], offset, dtype=bool)
-    here = here if a < b else here.T
+    rows, columns, k = (x_aval.shape[a], x_aval.shape[b], offset)
+    rows, columns, k = (rows, columns, k) if a < b else (columns, rows, -k)
+    here = creation.beside(g, creation.eye, n=rows, m=columns, k=k, dtype="bool")
     sizes = [n if i in (a, b) else 1 for i, n in enumerate(x_aval.shape)]
     wide_g = shape.reshape(g, shape=tuple(1 if i in (a, b) else n for i, n in enumerate(x_aval.shape)))
-    return logic.where(here.reshape(sizes), wide_g, 0.0)
+    return logic.where(shape.reshape(here, shape=tuple(sizes)), wide_g, 0.0)
 
 
 def _trace_batch(call: BatchCall) -> Any:
@@ -158,7 +159,7 @@ def matrix_cond(x: TensorLike, p: Literal["fro", "nuc"] | float | None = None) -
         nothing = under == 0.0
         return logic.where.public(nothing, math.inf, over / logic.where.public(nothing, 1.0, under))  # type: ignore[no-any-return]
     singular = slogdet_parts.public(stop_gradient.public(x))[0] == 0.0
-    one = np.eye(x.shape[-1], dtype=x.dtype)
+    one = creation.eye.public(x.shape[-1], dtype=x.dtype.name)
     known = logic.where.public(shape.expand_dims.public(singular, axis=(-2, -1)), one, x)
     out = norm(known, ord=p, axis=(-2, -1)) * norm(inv.public(known), ord=p, axis=(-2, -1))
     return logic.where.public(singular, math.inf, out)  # type: ignore[no-any-return]

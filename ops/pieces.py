@@ -12,7 +12,7 @@ from tensorgraph.arguments import Count
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops import shape
+from tensorgraph.ops import creation, shape
 from tensorgraph.ops.moving import each, moveaxis, of, ravel, taken, together
 
 __all__: list[str] = []
@@ -104,7 +104,8 @@ def _windows(x: Tensor, axis: int, size: int, step: int, name: str) -> Tensor:
     n = x.shape[axis]
     if not 0 < size <= n:
         raise ValueError(f"{name}: a window of {size} does not lie within {n} elements along axis {axis}")
-    places = np.arange(0, n - size + 1, step)[:, None] + np.arange(size)
+    first = shape.expand_dims.public(creation.arange.public((n - size) // step + 1), axis=-1) * step
+    places = first + creation.arange.public(size)
     return moveaxis(taken(x, places, axis), axis + 1, -1)  # type: ignore[no-any-return]
 
 

@@ -16,7 +16,7 @@ from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import index, logic, shape
 from tensorgraph.ops.arithmetic import maximum
-from tensorgraph.ops.creation import canonical_size
+from tensorgraph.ops.creation import arange, beside, canonical_size
 from tensorgraph.ops.kernels.scatter import extreme_rows, scatter_rows
 from tensorgraph.ops.moving import of
 from tensorgraph.ops.statistics import float_of
@@ -60,7 +60,7 @@ def _batch(call: BatchCall) -> Any:
         return moved(call.run(moved(data, 0, 1), ids), 1, 0)
     data = call.whole(0)
     rows, size = ids.shape[1], call.size
-    first = np.arange(size, dtype=np.int64).reshape(size, 1) * n
+    first = reshaped(beside(ids, arange, start=size), size, 1) * n
     flat = reshaped(shape.astype(ids, dtype="int64") + first, size * rows)
     out = call.run(reshaped(data, size * rows, *data.shape[2:]), flat, num_segments=size * n)
     return reshaped(out, size, n, *data.shape[2:])

@@ -17,6 +17,7 @@ from tensorgraph.engine.functions import function
 from tensorgraph.engine.op import Op, float_dtype
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.contraction import matmul
+from tensorgraph.ops.creation import beside, eye
 from tensorgraph.ops.factors import PAIR, POSITIVE, TALL, absent, reciprocal_gaps
 from tensorgraph.ops.moving import of
 from tensorgraph.ops.shape import expand_dims, swap_last
@@ -69,9 +70,9 @@ def _svd_back(g_u: Any, g_s: Any, g_vh: Any, a: Any, u: Any, s: Any, vh: Any, fu
     if not vectors:
         return matmul(u * expand_dims(g_s, axis=-2), vh)
     row, column = expand_dims(s, axis=-2), expand_dims(s, axis=-1)
-    eye = np.eye(k, dtype=str(s.dtype))
-    f = reciprocal_gaps(s, kind="singular ") / (row + column + eye)
-    middle: Any = None if absent(g_s) else expand_dims(g_s, axis=-1) * eye
+    one = beside(s, eye, n=k, dtype=str(s.dtype))
+    f = reciprocal_gaps(s, kind="singular ") / (row + column + one)
+    middle: Any = None if absent(g_s) else expand_dims(g_s, axis=-1) * one
     outside: Any = None
     if not absent(g_u):
         inner = matmul(swap_last(u), g_u)

@@ -12,10 +12,11 @@ from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Kind, Op, float_dtype, promote
 from tensorgraph.engine.sums import total
 from tensorgraph.ops.contraction import matmul
+from tensorgraph.ops.creation import arange, beside, eye
 from tensorgraph.ops.kernels.lapack import factor, kept_types, solve_kept, solve_triangle, working
-from tensorgraph.ops.logic import where
+from tensorgraph.ops.logic import less, less_equal, where
 from tensorgraph.ops.reduction import sum as sum_of
-from tensorgraph.ops.shape import expand_dims, reshape, squeeze, swap_last
+from tensorgraph.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swap_last
 
 __all__ = [
     "algebra",
@@ -237,8 +238,10 @@ def _triangular_back(
 
 def triangle(x: Any, lower: bool, strictly: bool = False) -> Any:
     """The triangle of matrices, 0 elsewhere."""
-    inside = np.tri(x.shape[-2], x.shape[-1], -int(strictly), dtype=bool)
-    return where(inside if lower else inside.T, x, 0.0)
+    rows = expand_dims(beside(x, arange, start=x.shape[-2]), axis=-1)
+    columns = beside(x, arange, start=x.shape[-1])
+    first, last = (columns, rows) if lower else (rows, columns)
+    return where(less(first, last) if strictly else less_equal(first, last), x, 0.0)
 
 
 def _dense(a: Any, lower: bool, trans: Any, unit_diagonal: bool) -> Any:
@@ -383,8 +386,8 @@ def _slogdet_back(g_logabsdet: Any, a: Any, lu: Any, pivots: Any) -> Any:
     if type(g_logabsdet) is float:
         return None
     n = a.shape[-1]
-    eye = np.broadcast_to(np.eye(n, dtype=a.dtype), a.shape)
-    return _over_matrices(g_logabsdet) * solve_factored(a, eye, lu, pivots, transposed=True)
+    one = broadcast_to(beside(a, eye, n=n, dtype=str(a.dtype)), shape=tuple(a.shape))
+    return _over_matrices(g_logabsdet) * solve_factored(a, one, lu, pivots, transposed=True)
 
 
 slogdet_parts: Op = op(

@@ -44,6 +44,10 @@ FUNCTIONS = {
     "fours": (lambda x: x[: x.shape[0] - x.shape[0] % 4].reshape(-1, 4), [tg.f32["N"]], {}),
     "pairs": (lambda x: x * (x.shape[0] * (x.shape[0] - 1) // 2), [tg.f32["N"]], {}),
     "apart": (lambda x, y: x[: x.shape[0] - y.shape[0] + 1].sum() + y.sum(), [tg.f32["M"], tg.f32["N"]], {"M": 13}),
+    "two thirds": (lambda x: x[x.shape[0] - x.shape[0] // 3 :] * 2.0, [tg.f32["N"]], {}),
+    "half of each": (lambda x: x[:, : x.shape[1] // 2].reshape(-1), [tg.f32["N", "M"]], {}),
+    "parts": (lambda x: tg.concatenate([x, x[: x.shape[0] // 2], x[: x.shape[0] // 2]]), [tg.f32["N"]], {}),
+    "sixth": (lambda x: x + x.shape[0] ** 2 / x.size, [tg.f32["N", 6]], {}),
     "mapped": (tg.vmap(tg.grad(lambda x: (x**3).sum())), [tg.f32["N", 3]], {}),
 }
 
@@ -201,6 +205,8 @@ def test_a_batch_of_a_template_has_a_size_or_a_name():
     assert many.dims == ("B", "N") and tg.parse(many.text()) == many
     assert many.at(B=3, N=5) == template.at(N=5).batched(3, (0, None))
     assert template.batched(4, (0, None)).at(N=2) == template.at(N=2).batched(4, (0, None))
+    halves = tg.trace(lambda x: x[: x.shape[0] // 2].mean(), tg.f32["N", 6]).batched("B")
+    assert halves.at(B=3, N=5) == tg.trace(lambda x: x[:2].mean(), tg.f32[5, 6]).batched(3)
     with pytest.raises(ValueError, match="has the dimension N already"):
         template.batched("N", (0, None))
     with pytest.raises(ValueError, match="a plain one such as 'N'"):

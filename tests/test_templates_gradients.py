@@ -153,3 +153,44 @@ def test_templates_are_pickled(loop):
     assert again == template and again.dims == template.dims and str(again) == str(tg.parse(template.text(flat=True)))
     with pytest.raises(TypeError, match=r"without a text is not pickled.*py:\d+"):
         pickle.dumps(loop.differentiate())
+
+
+SQUARE = tg.f32["N", "N"]
+AT = [tg.f32["N", 3], tg.i64["M"]]
+MADE_OF_SIZES = {  # functions whose gradients need numbers, masks or ones as large as a size
+    "cholesky": (lambda a: tg.linalg.cholesky(a @ a.mT + tg.eye(a.shape[0])), [SQUARE]),
+    "qr": (lambda a: tg.linalg.qr(a).R, [SQUARE]),
+    "svd": (lambda a: tg.linalg.svd(a, full_matrices=False).Vh, [SQUARE]),
+    "solve_triangular": (lambda a: tg.linalg.solve_triangular(a, a[0], lower=True), [SQUARE]),
+    "logdet": (lambda a: tg.linalg.slogdet(a).logabsdet, [SQUARE]),
+    "expm": (tg.linalg.expm, [SQUARE]),
+    "trace": (tg.linalg.trace, [SQUARE]),
+    "diag_embed": (tg.diag_embed, [tg.f32["N"]]),
+    "set": (lambda x, i: x.at[i].set(x[:1] * 2.0), AT),
+    "multiplied": (lambda x, i: x.at[i].multiply(x[:1] * 2.0), AT),
+    "windows": (lambda x: tg.sliding_window_view(x, 3), [tg.f32["N"]]),
+    "segments": (tg.vmap(lambda x, i: tg.segment_sum(x, i, num_segments=4)), [tg.f32["N", 3], tg.i64["N", 3]]),
+    "rows of each": (tg.vmap(lambda x, i: x[i]), [tg.f32["N", 5, 3], tg.i64["N", 2]]),
+    "deferred": (tg.vmap(tg.grad(lambda x: (x**3).sum())), [tg.f32["N", 3]]),
+}
+
+
+@pytest.mark.parametrize("name", MADE_OF_SIZES)
+def test_nothing_as_large_as_a_size_is_captured(name):
+    function, types = MADE_OF_SIZES[name]
+    types = [leaf.at(**dict.fromkeys(leaf.dims, 5)) for leaf in types]
+    graph = tg.trace(tg.grad(lambda x, *rest: (function(x, *rest) ** 2).sum()), *types)
+    for each in (graph, graph.differentiate()):
+        assert not [array for array in each.consts.values() if array.size > 1]
+
+
+def test_gradients_of_these_are_templates():
+    def likelihood(a, y):
+        lower = tg.linalg.cholesky(a @ a.mT + tg.eye(a.shape[0]))
+        return (tg.linalg.solve_triangular(lower, y, lower=True) ** 2).sum()
+
+    template = tg.trace(tg.grad(likelihood), tg.f64["N", "N"], tg.f64["N"]).differentiate()
+    a, y = np.random.default_rng(0).normal(size=(4, 4)), np.arange(4.0)
+    np.testing.assert_allclose(template(a, y), tg.grad(likelihood)(a, y), rtol=1e-10)
+    slope = tg.trace(tg.grad(lambda x: (x**3).sum()), tg.f32["N"])
+    assert slope.batched("B").at(B=2, N=3) == slope.at(N=3).batched(2)

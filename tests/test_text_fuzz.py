@@ -3,6 +3,7 @@
 import random
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,4 +214,29 @@ def test_nothing_but_ops_is_called(body: str) -> None:
 )
 def test_large_deep_and_hostile_texts(text: str) -> None:
     with pytest.raises(tg.ParseError):
+        tg.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("softmax_vjp(x, None, ct, want=(True,))", None),
+        ("softmax_vjp(x, None, w, want=(True,))", r"ct_out must be f32\[8, 10\], as softmax gives it, got f32\[10\]"),
+        ("softmax_vjp(x, ids, ct, want=(True,))", r"out_ must be f32\[8, 10\]"),
+        ("softmax_vjp(x, None, ct, want=(False,))", "asks for no gradient"),
+        ("softmax_vjp(x, None, ct, want=3)", "want says of each of x"),
+        ("softmax_vjp(None, x, ct, want=(True,))", "x is missing"),
+        ("softmax_vjp(x, want=(True,))", "no cotangent"),
+        ("softmax_vjp(ids, None, ids, want=(True,))", "x, which is no float"),
+        ("layer_norm_vjp(x, w, None, None, None, None, None, None, ct, want=(True, True, True))", "beta, which is not"),
+        ("batch_norm_relu_vjp(want=(True, True, True))", "x is missing"),
+    ],
+)
+def test_the_gradient_of_a_fused_op_is_called_with_its_values_or_refused(call, words):
+    text = f"def f(x: f32[8, 10], ct: f32[8, 10], w: f32[10], ids: i64[8, 10]): return {call}"
+    if words is None:
+        x, w, ids = np.ones((8, 10), "float32"), np.ones(10, "float32"), np.ones((8, 10), int)
+        assert tg.parse(text)(x, x, w, ids)[0].tolist() == (0 * x).tolist()
+        return
+    with pytest.raises(tg.ParseError, match=words):
         tg.parse(text)

@@ -270,6 +270,34 @@ def fused_op(
     return declared
 
 
+def _require_gradient(of: Op, avals: tuple[Any, ...], want: Any, attrs: dict[str, Any]) -> None:
+    """Refuse what is no gradient of a fused op: a text may call it with anything, and kernels look at no shapes."""
+    sig = of.signature
+    n_in, n_out = len(sig.inputs), len(sig.outputs)
+    if not isinstance(want, (tuple, list)) or len(want) != n_in or not all(isinstance(w, bool) for w in want):
+        raise TypeError(f"want says of each of {', '.join(sig.inputs)} whether its gradient is wanted, got {want!r}")
+    for name, aval, w in zip(sig.inputs, avals, want, strict=False):
+        if aval is None and name not in sig.optional:
+            raise TypeError(f"{name} is missing")
+        if w and not (isinstance(aval, Aval) and aval.dtype.kind == "f"):
+            raise TypeError(f"want asks for the gradient of {name}, which is {'no float' if aval else 'not given'}")
+    if not any(want):
+        raise TypeError("want asks for no gradient")
+    made = of.infer(avals[:n_in], attrs)
+    kept = avals[n_in : len(avals) - n_out]
+    hidden = of.residual_types(*avals[:n_in], **attrs) if of.residual_types and any(kept[n_out:]) else ()
+    hidden = hidden if isinstance(hidden, tuple) else (hidden,)
+    cotangents = avals[len(avals) - n_out :]
+    if not any(cotangent is not None for cotangent in cotangents):
+        raise TypeError(f"it has no cotangent: one of {', '.join(f'ct_{name}' for name in sig.outputs)} is needed")
+    for what, given, expected in (
+        *zip([f"{name}_" for name in (*sig.outputs, *of.residuals)], kept, (*made, *hidden), strict=False),
+        *zip([f"ct_{name}" for name in sig.outputs], cotangents, made, strict=True),
+    ):
+        if given is not None and given != expected:
+            raise ValueError(f"{what} must be {expected}, as {of.name} gives it, got {given}")
+
+
 def _declare_vjp(
     of: Op, cotangents: Any, kept: Any, forward: Any, rule: Any, reference: Any, cost: dict[str, Any]
 ) -> Op:
@@ -283,6 +311,7 @@ def _declare_vjp(
     text = f"{sig.name}_vjp({', '.join(inputs)}, *, {', '.join(attrs)}) -> *gradients"
 
     def infer(*avals: Any, want: tuple[bool, ...], **attrs: Any) -> tuple[Aval, ...]:
+        _require_gradient(of, avals, want, attrs)
         return tuple(a for a, w in zip(avals, want, strict=False) if w)
 
     declared = op(

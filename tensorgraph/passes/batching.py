@@ -37,6 +37,7 @@ from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.inline import asked, standing_for
 from tensorgraph.graph.trace import trace
+from tensorgraph.ops.creation import ones
 from tensorgraph.ops.random import turns
 from tensorgraph.passes.rerun import Rerun
 
@@ -371,7 +372,7 @@ class _Batching(Rerun):
             if gs:
                 gs = [g if o else repeated(g, self.size) for g, o in zip(gs, on[2], strict=True)]
             else:
-                gs = [wrap(np.ones(y.shape, y.dtype)) for y in ys]
+                gs = [ones.public(shape=y.shape, dtype=y.dtype.name) for y in ys]
         of, by, given = (tuple(map(self.var, group)) for group in (ys, xs, gs))
         outputs = self.defer(of, by, given, bool(eq.attrs["create_graph"]))
         return [(self.tensor(out), not shared) for out in outputs]

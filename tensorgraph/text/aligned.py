@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tensorgraph.text.functions import measured
 from tensorgraph.text.lines import folded_line
-from tensorgraph.text.sizes import Names, Sample, SizeError, written
+from tensorgraph.text.sizes import Sample, SizeError, written
+from tensorgraph.text.terms import Names
 
 __all__ = ["aligned", "logical_lines"]
 

@@ -24,7 +24,8 @@ from tensorgraph.text.equations import Equations
 from tensorgraph.text.lines import broken
 from tensorgraph.text.names import identifier, reserved
 from tensorgraph.text.printing import Printer, free
-from tensorgraph.text.sizes import Names, Numbers, Sample, generalised, line_of
+from tensorgraph.text.sizes import Numbers, Sample, generalised, line_of
+from tensorgraph.text.terms import Names
 
 __all__ = ["rolled"]
 
