@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.problems import Array
 
-__all__ = ["NETS", "Net", "batches", "examples", "weights"]
+__all__ = ["GROUP_NORM", "NETS", "Net", "batches", "examples", "weights"]
 
 Layers = tuple[tuple[Any, ...], ...]
 
@@ -74,6 +74,10 @@ NETS: dict[str, Net] = {
     "batch 4,096": Net(4096, (64,), 10, normed(64, 32, 10)),
     "float64": Net(64, (64,), 10, normed(64, 32, 10), "float64"),
 }  # fmt: skip
+GROUP_NORM = Net(32, (3, 16, 16), 10, (
+    ("conv", 3, 16, 3), ("group_norm", 4, 16), ("relu",), ("conv", 16, 32, 3), ("group_norm", 4, 32), ("relu",),
+    ("max_pool", 2), ("flatten",), ("linear", 32 * 6 * 6, 10, True),
+))  # fmt: skip
 COUNT = 4  # mini-batches
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import tensorgraph as tg
-from benchmarks.nets import NETS, Layers, Net, batches, examples, weights
+from benchmarks.nets import GROUP_NORM, NETS, Layers, Net, batches, examples, weights
 from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, digest, training
 from tensorgraph import nn, optim
 
-__all__ = ["predicting", "prepared"]
+__all__ = ["predicting", "prepared", "resized"]
 
 
 class Residual(nn.Sequential):
@@ -37,7 +40,7 @@ def module(kind: str, *numbers: Any) -> Any:
     makers: dict[str, Any] = {
         "batch_norm": lambda n: nn.BatchNorm(n, preset="torch"), "layer_norm": nn.LayerNorm, "relu": nn.ReLU,
         "tanh": nn.Tanh, "gelu": nn.GELU, "dropout": nn.Dropout, "conv": nn.Conv2d, "max_pool": nn.MaxPool2d,
-        "flatten": nn.Flatten, "lstm": LastState, "encoder": nn.TransformerEncoderLayer,
+        "flatten": nn.Flatten, "group_norm": nn.GroupNorm, "lstm": LastState, "encoder": nn.TransformerEncoderLayer,
     }  # fmt: skip
     return makers[kind](*numbers) if kind not in ("relu", "tanh", "gelu") else makers[kind]()
 
@@ -85,3 +88,22 @@ def predicting(name: str, count: int, compiled: bool) -> Prepared:
             return predict(x)
 
     return Prepared(run, lambda: {"out": digest(run().numpy())})
+
+
+def resized(name: str) -> Callable[[int], float]:
+    """A compiled training step with Adam on so many rows, whose loss it gives; ``"group norm"`` is a network too."""
+    net = GROUP_NORM if name == "group norm" else NETS[name]
+    model = sequential(net.layers)
+    optimizer, rng = optim.Adam(model.parameters()), np.random.default_rng(9)
+
+    @tg.compile
+    def step(x: Any, y: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), y)
+        optimizer.minimize(loss)
+        return loss
+
+    def run(rows: int) -> float:
+        x = rng.standard_normal((rows, *net.shape)).astype(net.dtype)
+        return float(step(x, rng.integers(0, net.classes, rows)))
+
+    return run

@@ -12,7 +12,8 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.compile import cell_memory
+from tensorgraph.compile import cell_memory, plan
+from tensorgraph.compile.selection import selected
 from tensorgraph.engine.tensor import wrap
 from tensorgraph.native import machine
 
@@ -361,3 +362,30 @@ def test_while_a_long_step_runs_the_last_gradients_are_as_they_were() -> None:
     step(-2 * x)
     np.testing.assert_array_equal(kept, numbers)
     assert (node(w).grad._value != numbers).any()
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["replaced", "added to"])
+def test_a_step_that_is_no_short_tape_is_planned_once(added: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = []
+    monkeypatch.setattr(plan, "selected", lambda *args: planned.append(args) or selected(*args))
+    models = [nn.Sequential(nn.Linear(6, 700, seed=0), nn.Tanh(), nn.Linear(700, 3, seed=1)) for _ in range(2)]
+
+    def step_of(model: Any) -> Any:
+        def step(x: Any) -> Any:
+            if not added:
+                model.zero_grad()
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            return loss
+
+        return step
+
+    eager, compiled = step_of(models[0]), tg.compile(step_of(models[1]))
+    for n in (900, 800, 801):
+        before = len(planned)
+        x = tg.tensor(RNG.normal(size=(n, 6)).astype(np.float32))
+        near(eager(x), compiled(x))
+        for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            near(a.grad, b.grad)
+        assert compiled._latest().has_grads and not compiled._latest().runner.is_short
+        assert len(planned) == before + 1

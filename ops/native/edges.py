@@ -71,6 +71,9 @@ def setting_words(settings: Any) -> tuple[list[int | Address], int] | None:
 def each_of(lead: tuple[int, ...], *given: Any) -> Iterator[list[Any]]:
     """The parts of arrays in C order, a part for each index of their leading axes, or an array itself where it has
     none of these: it is one for all. What is no array stands for itself."""
+    if not lead:
+        yield list(given)
+        return
     for k in range(math.prod(lead)):
         yield [
             a.over(a.shape[len(lead) :], a.strides[len(lead) :], k * (a.nbytes // math.prod(lead)))

@@ -76,14 +76,14 @@ class Entry:
 
     def _runner(self) -> tuple[Runner, set[Leaf | int]]:
         """What runs the graph, and the leaves whose gradients it writes itself."""
-        traced, options = self.traced, self.options
+        traced, options, drafted = self.traced, self.options, None
         in_cells = gradient_cells(self.graph, traced)
         if in_cells is not None:
             graph, gradients = in_cells
-            runner = gradient_runner(graph, (*traced.cells, *gradients), options)
+            runner, drafted = gradient_runner(graph, (*traced.cells, *gradients), options)
             if runner is not None:
                 return runner, {gradient.leaf for gradient in gradients}
-        return runner_of(self.graph, traced.cells, options), set()
+        return runner_of(self.graph, traced.cells, options, drafted), set()
 
     def change(self) -> str | None:
         """What has changed since the trace, in words, or None."""

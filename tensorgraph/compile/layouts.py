@@ -47,10 +47,7 @@ class Layout:
         self.folded: dict[Var, Array] = {}
         self.views: dict[Var, Equation] = {}
         self._literals: dict[Any, Place] = {}
-        for number, var in enumerate(graph.inputs):
-            self.inputs[self._new(var).buffer] = number
-        for number, decl in enumerate(graph.cells):
-            self.cells[self._new(decl.var, decl.path).buffer] = number
+        self.serve(graph)
         for var, array in graph.consts.items():
             self.places[var] = self._constant(array, var.name or "constant")
         for eq in graph.equations:
@@ -62,6 +59,19 @@ class Layout:
                     self._new(var, var.name or eq.op.name)
                 else:
                     self.places[var], self.views[var] = seen[n], eq
+
+    def serve(self, graph: Graph) -> None:
+        """Be the layout of another graph of the same equations, which has cells where this one has inputs, or more."""
+        self.inputs = {self._own(var).buffer: number for number, var in enumerate(graph.inputs)}
+        self.cells = {self._own(decl.var, decl.path).buffer: number for number, decl in enumerate(graph.cells)}
+
+    def _own(self, var: Var, path: str = "") -> Place:
+        """The place of an input or a cell."""
+        known = self.places.get(var)
+        if known is None:
+            return self._new(var, path)
+        known.buffer.what = path or known.buffer.what
+        return known
 
     def _fold(self, eq: Equation) -> bool:
         """Compute what an equation without inputs gives, now; whether it is one."""

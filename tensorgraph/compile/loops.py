@@ -30,6 +30,9 @@ VECTORS, FEW_LINES = 4, 8
 """Vectors of results that are folded side by side, where an element is computed in few lines."""
 
 
+_kernels: dict[tuple[Any, ...], tuple[Kernel, Any, Any]] = {}  # by the form of a nest, beside whose text none counts
+
+
 @dataclass(frozen=True)
 class Pointer:
     """An array that a kernel walks through: its name in the text, ``x...`` where it is read, and where it is.
@@ -139,11 +142,21 @@ class Nest:
     @property
     def kernel(self) -> Kernel:
         """The kernel of the text: the same one for every nest of this form."""
-        scope = dict(self.scope)
-        for name, (_, fold) in self.folds.items():
-            for part in ("start", "take", "join", "close", "finish"):
-                scope[f"{part}_{name}"] = getattr(fold, part)
-        return kernel(from_text(self.text, scope, "region"), self.dtype)
+        form = (
+            *((p.name, p.kind, self.steps[p.name]) for p in self.pointers), None, *(axis.folded for axis in self.axes),
+            self.vectors, self.shared, self.share != 0, *self.lines, None, *self.stored, None,
+            *((name, source, id(fold)) for name, (source, fold) in self.folds.items()), None,
+            *((name, id(value)) for name, value in self.scope.items()),
+        )  # fmt: skip
+        known = _kernels.get(form)
+        if known is None:
+            scope = dict(self.scope)
+            for name, (_, fold) in self.folds.items():
+                for part in ("start", "take", "join", "close", "finish"):
+                    scope[f"{part}_{name}"] = getattr(fold, part)
+            made = kernel(from_text(self.text, scope, "region"), self.dtype)
+            known = _kernels[form] = made, scope, self.folds  # what has an id in the form is kept
+        return known[0]
 
     @property
     def words(self) -> list[int | Address]:

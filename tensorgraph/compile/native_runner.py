@@ -18,7 +18,7 @@ from tensorgraph.compile.laying import laid
 from tensorgraph.compile.layouts import address_of
 from tensorgraph.compile.listing import listing
 from tensorgraph.compile.plan import Plan
-from tensorgraph.compile.selection import places_in
+from tensorgraph.compile.selection import Step, places_in
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.interrupts import whole
@@ -60,7 +60,7 @@ class NativeRunner:
         fresh = set(plan.fresh.values())
         alone = alone and not left and all(type(a) is not Var or plan.in_arena(a) or a in fresh for a in graph.outputs)
         alone = alone and not any(step.on_host for step in plan.steps)
-        self.is_short = alone and headers_are_known() and is_light(plan)
+        self.is_short = alone and headers_are_known() and is_light(plan.steps)
         memory, order = laid(plan, [looking_record()] if self.is_short else [], copies)
         self.memory, self.verdicts, self.status = memory, memory.verdicts, memory.verdicts.status
         self.environment = environment = Environment(plan, memory)
@@ -309,9 +309,9 @@ class NativeRunner:
         raise ValueError(check.error)
 
 
-def is_light(plan: Plan) -> bool:
-    """Whether a plan takes so little time that other threads may wait for it."""
-    calls = [step.call for step in plan.steps if step.call is not None]
+def is_light(steps: Sequence[Step]) -> bool:
+    """Whether a plan's kernels take so little time that other threads may wait for them."""
+    calls = [step.call for step in steps if step.call is not None]
     if any(record.blocks > 1 for call in calls for record in call.records):
         return False
     return sum(place.nbytes for call in calls for place in places_in([*call.inputs, *call.outputs])) <= LIGHT

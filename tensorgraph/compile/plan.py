@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tensorgraph.compile.buffers import Arena, Span, arena
 from tensorgraph.compile.layouts import Layout
@@ -18,7 +19,7 @@ from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Graph, Var, Write
 from tensorgraph.native.places import Buffer, Place
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Draft", "Plan", "draft", "plan"]
 
 LARGE = 1 << 14  # bytes from which an array is not copied: a copy of fewer takes less than a microsecond
 
@@ -65,9 +66,23 @@ class Plan:
         return self.arena.size + sum(var.aval.nbytes for var in given)
 
 
+class Draft(NamedTuple):
+    """What a plan begins with, which is the same where results are cells that are written: kernels and places."""
+
+    layout: Layout
+    steps: list[Step]
+
+
+def draft(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, exact: bool = False) -> Draft:
+    """The kernels of a graph whose gradients are written out, in an order that can run, and where its values lie."""
+    layout = Layout(graph)
+    return Draft(layout, selected(graph, layout, rule_of, grouped, exact))
+
+
 def plan(
-    graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, *, apart: bool = False, exact: bool = False
-) -> Plan:
+    graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, *, apart: bool = False, exact: bool = False,
+    drafted: Draft | None = None,
+) -> Plan:  # fmt: skip
     """The plan of a graph whose gradients are written out.
 
     Parameters
@@ -81,9 +96,12 @@ def plan(
         Whether every value keeps memory of its own, so that all can be looked at after a run.
     exact : bool
         Whether kernels are taken also where BLAS would be faster, whose bits depend on the machine.
+    drafted : Draft, optional
+        Of this graph, or of one with the same equations and results whose cells are others.
     """
-    layout = Layout(graph)
-    steps = ordered(selected(graph, layout, rule_of, grouped, exact), layout, graph)
+    layout, steps = draft(graph, rule_of, grouped, exact) if drafted is None else drafted
+    layout.serve(graph)
+    steps = ordered(steps, layout, graph)
     final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
     made = Plan(graph, layout, steps, final)
     if apart:

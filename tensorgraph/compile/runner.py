@@ -18,7 +18,7 @@ from tensorgraph.compile.gradients import Gradient
 from tensorgraph.compile.later import Later
 from tensorgraph.compile.native_runner import NativeRunner, is_light
 from tensorgraph.compile.on_numpy import OnNumpy
-from tensorgraph.compile.plan import plan
+from tensorgraph.compile.plan import Draft, draft, plan
 from tensorgraph.engine.cells import Cell
 from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
@@ -89,7 +89,7 @@ class Runner(Protocol):
         ...
 
 
-def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
+def runner_of(graph: Graph, cells: Sequence[Cell], options: Options, drafted: Draft | None = None) -> Runner:
     """The fastest runner there is for a graph whose cells, in the order of ``graph.cells``, are these.
 
     The graph is transformed already: its gradients are written out.
@@ -101,14 +101,17 @@ def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
         return OnNumpy(graph, cells, problem)
     if not options.wait:
         return Later(graph, cells, lambda: runner_of(graph, cells, replace(options, wait=True)))
-    made = plan(graph, exact=options.exact)
+    made = plan(graph, exact=options.exact, drafted=drafted)
     if all(step.on_host for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
     return CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
 
 
-def gradient_runner(graph: Graph, cells: Sequence[Cell | Gradient], options: Options) -> NativeRunner | None:
-    """The runner of a graph that has places of gradients among its cells; None where it would be no short tape.
+def gradient_runner(
+    graph: Graph, cells: Sequence[Cell | Gradient], options: Options
+) -> tuple[NativeRunner | None, Draft | None]:
+    """The runner of a graph that has places of gradients among its cells; None where it would be no short tape, and
+    what was planned of it.
 
     While a long one runs other threads may read a gradient, and what they hold must not change.
     """
@@ -118,9 +121,10 @@ def gradient_runner(graph: Graph, cells: Sequence[Cell | Gradient], options: Opt
         or not gradients_are_known()
         or any(eq.is_gradient for eq in graph.equations)
     ):
-        return None
-    made = plan(graph, exact=options.exact)
-    if not is_light(made):
-        return None
+        return None, None
+    drafted = draft(graph, exact=options.exact)
+    if not is_light(drafted.steps):
+        return None, drafted
+    made = plan(graph, exact=options.exact, drafted=drafted)
     runner = CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
-    return runner if runner.is_short else None
+    return (runner, None) if runner.is_short else (None, drafted)

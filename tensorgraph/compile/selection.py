@@ -36,6 +36,8 @@ class Step:
         Whether it can end a run when it is reached. A kernel's checks of arguments and cells alone can be made before.
     reasons : dict of Var to str
         For what it reads of other steps, why these are others.
+    reads : list of Buffer or None
+        What `buffers_read` has found.
     """
 
     equations: tuple[Equation, ...]
@@ -44,6 +46,7 @@ class Step:
     why: str = ""
     may_fail: bool = True
     reasons: dict[Var, str] = field(default_factory=dict)
+    reads: list[Buffer] | None = None
 
     @property
     def on_host(self) -> bool:
@@ -167,9 +170,12 @@ def places_in(operands: Sequence[Any]) -> Iterator[Place]:
 
 def buffers_read(step: Step, layout: Layout) -> list[Buffer]:
     """The buffers that a step reads, one that is read twice twice."""
-    if step.call is None:
-        return [layout.places[var].buffer for var in step.variables()]
-    return [place.buffer for place in places_in(step.call.inputs)]
+    if step.reads is None:
+        if step.call is None:
+            step.reads = [layout.places[var].buffer for var in step.variables()]
+        else:
+            step.reads = [place.buffer for place in places_in(step.call.inputs)]
+    return step.reads
 
 
 def fails(call: Call, layout: Layout) -> bool:
