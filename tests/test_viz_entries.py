@@ -8,12 +8,14 @@ import pytest
 import viz_graphs as hand
 from hypothesis import given
 from hypothesis import strategies as st
+from large_programs import PROGRAMS
 
 import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz import Drawing, draw
 from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.rails import Rows
 from tensorgraph.viz.model.view import by_module, by_op
 from tensorgraph.viz.render.engine import find_engine
 
@@ -169,6 +171,22 @@ def test_gradients_leave_a_template_where_its_value_entered():
     for overlay in ("flops", "bytes"):
         drawing = draw(tg.trace(lstm(9), tg.spec((9, 5, 3))), level="training", overlay=overlay)
         assert not any(node.metric for node in drawing.nodes if node.id in drawing.points)
+
+
+def test_what_begins_with_a_number_enters_right_above_what_reads_it() -> None:
+    """At the training level, where the line back would pass all rows of the repeat."""
+    drawing = draw(PROGRAMS["maml step"](), level="training")
+    titles = [node.title for node in drawing.nodes if node.twin is None]
+    assert titles[titles.index("total, 0 at first") + 1] == "add"
+
+
+def test_the_line_back_is_beyond_the_skip_on_both_sides() -> None:
+    rows = Rows.of(drawing := draw(PROGRAMS["residual step"]()))
+    assert rows is not None
+    roles = {point: drawing.edges[i].role for i, points in rows.rails.items() for point in points}
+    sides = [[roles[point.id] for point in points] for points in rows.left.values()]
+    assert ["carried", "residual"] in sides
+    assert ["gradient", "carried"] in [[roles[point.id] for point in points] for points in rows.right.values()]
 
 
 def test_without_a_template_there_is_no_point():

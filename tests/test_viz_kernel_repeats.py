@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from tensorgraph.compile.plan import Plan, plan
 from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
 from tensorgraph.testing.programs import Program, programs
-from tensorgraph.viz import Drawing, draw
+from tensorgraph.viz import Drawing, draw, drawing_from_json
 from tensorgraph.viz.model.kernel_repeats import drawn_once
 from tensorgraph.viz.model.kernels import kernels_drawn
+from tensorgraph.viz.render.columns import columns
 
 pytestmark = pytest.mark.skipif(not machine.available(), reason="no machine code here")
 NAMES = ("residual forward", "demo step", "two inputs step", "gan step", "lstm forward", "lstm step", "u-net step")
@@ -68,6 +70,34 @@ def test_blocks_and_steps_are_templates_with_their_counts() -> None:
     recurrent = draw(PROGRAMS["lstm forward"](), level="compiled")
     assert [group.count for group in recurrent.groups] == [20]
     assert "<- xs, then k03" in recurrent.text()  # from outside, and from the repeat before
+
+
+def test_backward_kernels_fold_whenever_they_run() -> None:
+    """What a plan runs on the side comes at other times in some blocks, and names the lines of others too; the last
+    block reads what entered the first."""
+    drawing = check(residual_step(5))
+    assert sorted(group.count for group in drawing.groups) == [4, 5, 5]  # what the head leads to is a block of its own
+    inside = [node for node in drawing.nodes if node.title == "backward" and node.group is not None]
+    assert len(inside) == 1 and len(inside[0].members) == 4
+
+
+def test_many_kernels_stand_in_the_order_in_which_they_run() -> None:
+    drawing = draw(residual_step(4), level="compiled")
+    assert drawing.in_order and drawing_from_json(drawing.json()).in_order
+    place = {node.id: n for n, node in enumerate(drawing.nodes)}
+    steps = {edge: place[edge.head] - place[edge.tail] for edge in drawing.edges if edge.role != "carried"}
+    assert all(step == 1 if not edge.cut else step > 1 for edge, step in steps.items())
+    at = {node.id: node for node in drawing.nodes}
+    for edge in steps:
+        tail, rows = at[edge.tail], [row.text for row in at[edge.head].rows]
+        name = tail.title if tail.role == "input" else tail.path
+        said = f"<- {name}" if edge.cut else f"not one with {name}: "
+        more = any(row.startswith("<- ") and row.endswith(" more") for row in rows)
+        assert more or tail.role == "input" or any(row.startswith(said) for row in rows) or not edge.values[1:]
+    frames = [node.group for node in drawing.nodes if node.group]
+    assert len([1 for a, b in pairwise([None, *frames]) if a != b]) == len(set(frames))  # each together
+    assert len(set(columns(drawing).values())) > 2
+    assert not draw(residual_forward(4), level="compiled").in_order
 
 
 def test_updates_of_an_optimiser_are_one_box() -> None:

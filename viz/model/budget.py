@@ -12,10 +12,10 @@ from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
 
-from tensorgraph.viz.model.drawing import Drawing, LegendEntry, Row
+from tensorgraph.viz.model.drawing import Drawing, LegendEntry, Node, Row
 from tensorgraph.viz.model.labels import clean, count, listed
 
-__all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "held", "mend", "oriented", "ranks", "span"]
+__all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "held", "in_order", "mend", "oriented", "ranks", "span"]
 
 MOST_BOXES = 2_000
 MOST_SPAN = 1_500
@@ -46,10 +46,13 @@ def oriented(drawing: Drawing) -> list[tuple[str, str, int]]:
 
 
 def held(drawing: Drawing) -> list[tuple[str, str]]:
-    """Boxes that a mirrored drawing holds above others although no line does.
+    """Boxes that a drawing holds above others although no line does: all that are drawn in their order.
 
-    Every box of the forward part has a row of its own, so that both columns are straight, as long as these are few.
+    In a mirrored one every box of the forward part has a row of its own, so that both columns are straight, as long as
+    these are few.
     """
+    if drawing.in_order:
+        return list(pairwise(node.id for node in drawing.nodes))
     if not any(node.role == "gradient" and node.twin for node in drawing.nodes):
         return []
     rows = [node.id for node in drawing.nodes if node.twin is None and node.role in FORWARD]
@@ -127,8 +130,35 @@ def mend(drawing: Drawing, far: int | None = None) -> Drawing:
     return replace(drawing, notes=tuple(notes))
 
 
+def in_order(drawing: Drawing) -> Drawing | None:
+    """The boxes one below another in their order, what is in a frame together, and between others than neighbours named
+    stubs instead of lines; None where a frame's boxes would stand below what reads them."""
+    inside: dict[str | None, list[Node]] = defaultdict(list)
+    for node in drawing.nodes:
+        inside[node.group].append(node)
+    nodes: dict[str, Node] = {}
+    for node in drawing.nodes:
+        nodes.update((each.id, each) for each in (inside[node.group] if node.group else (node,)))
+    place = {id: n for n, id in enumerate(nodes)}
+    down = {i: place[edge.head] - place[edge.tail] for i, edge in enumerate(drawing.edges) if edge.role != "carried"}
+    if any(step < 0 for step in down.values()):
+        return None
+    cut = {i for i, step in down.items() if step > 1}
+    edges = []
+    for i, edge in enumerate(drawing.edges):
+        if i in down and i not in cut and edge.rows:  # words on lines would set all rows further apart
+            why = ", ".join(row.text for row in edge.rows)
+            row = Row("detail", clean(f"not one with {nodes[edge.tail].path}: {why}"))
+            nodes[edge.head] = replace(nodes[edge.head], rows=(*nodes[edge.head].rows, row))
+            edge = replace(edge, rows=())
+        edges.append(edge)
+    found = cut_edges(replace(drawing, nodes=tuple(nodes.values()), edges=tuple(edges), in_order=True), cut)
+    note = f"in the order in which they run; {count(len(cut), 'edge')} drawn as named stubs (<-)"
+    return replace(found, notes=(*drawing.notes, note))
+
+
 def cut_edges(drawing: Drawing, positions: set[int]) -> Drawing:
-    """Draw these edges as rows at both ends instead of lines."""
+    """Draw these edges as rows at both ends instead of lines; where boxes stand in order, at the lower end."""
     at = {node.id: node for node in drawing.nodes}
     coming: dict[str, list[str]] = defaultdict(list)
     going: dict[str, int] = defaultdict(int)
@@ -136,8 +166,10 @@ def cut_edges(drawing: Drawing, positions: set[int]) -> Drawing:
     for i, edge in enumerate(drawing.edges):
         if i in positions:
             why = [row.text for row in edge.rows if drawing.level == "compiled"]
-            coming[edge.head].append(", ".join([clean(at[edge.tail].path), *why]))
-            going[edge.tail] += 1
+            tail = at[edge.tail]
+            name = tail.title if tail.role == "input" else clean(tail.path)
+            coming[edge.head].append(", ".join([name, *why]))
+            going[edge.tail] += not drawing.in_order
             edge = replace(edge, cut=True, rows=())
         edges.append(edge)
     nodes = tuple(

@@ -13,12 +13,14 @@ from tensorgraph.engine.op import Op
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
-from tensorgraph.viz.model.budget import MOST_BOXES, mend
+from tensorgraph.viz.model.budget import MOST_BOXES, in_order, mend
 from tensorgraph.viz.model.drawing import Drawing, Node
 from tensorgraph.viz.model.focus import focus_on
 from tensorgraph.viz.model.kernel_repeats import drawn_once
 from tensorgraph.viz.model.kernels import kernels_drawn
 from tensorgraph.viz.model.labels import count
+from tensorgraph.viz.render.columns import SMALL
+from tensorgraph.viz.render.extent import scales
 
 if TYPE_CHECKING:
     from tensorgraph.compile import Compiled
@@ -51,7 +53,11 @@ def compiled_drawing(target: Graph | Compiled, args: Sequence[Any], focus: Any, 
         note = f"no machine code is made here ({machine.reason()}): NumPy runs the graph"
         drawing = replace(drawing, notes=(*drawing.notes, note))
     drawing = replace(drawing, nodes=tuple(map(_numbered, drawing.nodes)))
-    return mend(drawing, FAR if len(drawing.nodes) > FEW else None)
+    if len(drawing.nodes) <= FEW:
+        return mend(drawing)
+    found, ordered = mend(drawing, FAR), in_order(drawing)
+    largest, _ = scales(found)
+    return ordered if ordered is not None and largest < SMALL and largest < scales(ordered)[0] else found
 
 
 def _numbered(node: Node) -> Node:

@@ -149,6 +149,8 @@ class Drawing:
     nodes, groups, edges, legend : tuple
     notes : tuple of str
         What was left out or changed to keep the drawing readable and its layout fast.
+    in_order : bool
+        Whether boxes stand one below another, in their order: lines lead from neighbour to neighbour alone.
     theme : {"auto", "light", "dark"}
     timeout : float
         Seconds a layout may take.
@@ -174,6 +176,7 @@ class Drawing:
     groups: tuple[Group, ...] = ()
     legend: tuple[LegendEntry, ...] = ()
     notes: tuple[str, ...] = ()
+    in_order: bool = False
     theme: str = field(default="auto", compare=False)
     timeout: float = field(default=20.0, compare=False)
     direction: Direction = field(default="auto", compare=False)

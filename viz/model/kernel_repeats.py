@@ -1,21 +1,23 @@
 """Kernels that repeat drawn once: runs of equal steps that are wired alike become a template with their count.
 
 Each repeat of a run may read what the one before it made, which is a line back from where that is made to where it is
-read, and what is made outside by one box for all. Others may read what the last repeat makes, or what all make. What
-folds first is one box for the next: the backward kernels of twelve blocks read their forward ones, which are folded.
+read, and what is made outside by one box for all, for the first and the last by another. Others may read what the last
+repeat makes, or what all make. What folds first is one box for the next: the backward kernels of twelve blocks read
+their forward ones, which are folded.
 
 What an optimiser does for each parameter, and nobody reads, is one box with its number, whatever the shapes.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.graph.repeats import runs
 from tensorgraph.viz.model.build import legend_of
 from tensorgraph.viz.model.digest import digest_of
@@ -27,6 +29,7 @@ __all__ = ["drawn_once"]
 FEWEST = 3  # repeats
 MOST_TEMPLATES = 40
 NUMBER = re.compile(r"\d+")
+LINES = re.compile(r"\.py:\d+")
 COUNTED = re.compile(r"writes ([\d,]+) (\w+)")
 
 
@@ -54,9 +57,11 @@ def drawn_once(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]
     keys = _keys(drawing, graph)
     for _ in range(MOST_TEMPLATES):
         steps = [node for node in drawing.nodes if node.role in ("kernel", "op")]
-        run = _found(drawing, steps, keys)
-        if run is None:
+        found = [(order, run) for order in (steps, _ordered(drawing, steps, keys))
+                 if (run := _found(drawing, order, keys)) is not None]  # fmt: skip
+        if not found:
             break
+        steps, run = max(found, key=lambda found: found[1].period * (found[1].count - 1))
         drawing, stands = _folded(drawing, graph, steps, run)
         box_of = {path: stands.get(id, id) for path, id in box_of.items()}
     drawing, stands = _updates(drawing, graph)
@@ -71,13 +76,44 @@ def drawn_once(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]
 
 
 def _keys(drawing: Drawing, graph: Graph) -> dict[str, Any]:
-    """What equal steps have in common, but for numbers in names and where results lie."""
+    """What equal steps have in common, but for numbers in names, where results lie, lines, and an order of ops."""
     cells = {cell.var: cell for cell in graph.cells}
     found: dict[str, Any] = {}
     for node in drawing.nodes:
-        rows = tuple((row.style, NUMBER.sub("#", row.text), row.value) for row in node.rows if row.style != "attribute")
-        ops = tuple(digest_of(graph.equations[i], cells, graph.consts) for i in node.members)
-        found[node.id] = (node.role, node.types, rows, ops)
+        rows = {(row.style, NUMBER.sub("#", row.text), row.value) for row in node.rows[:1] + node.rows[2:]
+                if row.style != "attribute" and not LINES.search(row.text)}  # fmt: skip
+        made: dict[Var, Any] = {}  # how each value within a step comes about
+        for i in node.members:
+            eq = graph.equations[i]
+            inside = tuple(made.get(a) if isinstance(a, Var) else None for a in eq.atoms())
+            way = digest_of(eq, cells, graph.consts), inside
+            made.update((out, hash((way, n))) for n, out in enumerate(eq.outputs))
+        ways = frozenset(Counter(made.values()).items())
+        found[node.id] = (node.role, tuple(sorted(node.types)), frozenset(rows), ways)
+    return found
+
+
+def _ordered(drawing: Drawing, steps: Sequence[Node], keys: dict[str, Any]) -> list[Node]:
+    """The steps in an order that does not ask when each runs: of those for which all is there, the one whose like was
+    seen first. A plan may run what two repeats do on the side at different times."""
+    kind: dict[Any, int] = {}
+    at = {node.id: (kind.setdefault(keys[node.id], len(kind)), n) for n, node in enumerate(steps)}
+    waits = dict.fromkeys(at, 0)
+    readers: dict[str, list[str]] = defaultdict(list)
+    for edge in drawing.edges:
+        if edge.tail in at and edge.head in at and edge.role != "carried":
+            waits[edge.head] += 1
+            readers[edge.tail].append(edge.head)
+    ready = [at[id] for id, number in waits.items() if number == 0]
+    heapq.heapify(ready)
+    found = []
+    while ready:
+        node = steps[heapq.heappop(ready)[1]]
+        found.append(node)
+        for head in readers[node.id]:
+            waits[head] -= 1
+            if waits[head] == 0:
+                heapq.heappush(ready, at[head])
     return found
 
 
@@ -129,7 +165,10 @@ def _alike(run: _Run, into: dict[int, dict[Any, Any]], out: dict[int, set[str]],
                     return False
             seen.append((inside, handed, outside))
             leaving.append(any(run.place(place.get(head)) is None for head in out[at]))
-        if any(inside != seen[0][0] for inside, _, _ in seen) or any(later[1:] != seen[1][1:] for later in seen[1:]):
+        # the last may read another box in the place of one: what entered the first repeat of the forward kernels
+        ends = seen[-1][1] == seen[1][1] and len(seen[-1][2]) == len(seen[1][2])
+        alike = ends and all(later[1:] == seen[1][1:] for later in seen[1:-1])
+        if not alike or any(inside != seen[0][0] for inside, _, _ in seen):
             return False
         if not seen[1][2] <= seen[0][2] or (any(leaving[:-1]) and sum(leaving) < run.count - 1):
             return False

@@ -155,8 +155,8 @@ class Rows:
                 continue
             top, bottom = sorted((self.rank[edge.tail], self.rank[edge.head]))
             if bottom - top > 1 and all(len(first[r]) == 1 for r in range(top + 1, bottom)):
-                long.append((top - bottom, i, top, bottom, thick))
-        for _, i, top, bottom, thick in sorted(long):  # the longest outside
+                long.append((top - bottom, edge.role != "carried", i, top, bottom, thick))
+        for _, _, i, top, bottom, thick in sorted(long):  # the longest outside, what leads back beyond a skip
             if self.total + bottom - top > MOST:
                 continue
             left = drawing.edges[i].tail not in upward

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from tensorgraph.graph.graph import CellDecl, Graph, Var
 from tensorgraph.viz.model.build import Builder, legend_of
-from tensorgraph.viz.model.drawing import Drawing, Edge, Row
+from tensorgraph.viz.model.drawing import Drawing, Edge, Node, Row
 from tensorgraph.viz.model.entries import Entry, called
 from tensorgraph.viz.model.facts import Facts, relative
 from tensorgraph.viz.model.groups import Frame, frames
@@ -76,11 +76,27 @@ class _Mirror(Builder):
         self.nodes, edges = named_across(self.nodes, self.settled((*self.edges(), *self.extra)))
         self.entries(edges)
         groups = tuple(self.group(frame) for frame in kept)
-        nodes = tuple(self.nodes)
+        nodes = tuple(self.late_points(edges))
         drawing = Drawing(self.title(), self.level, nodes, edges, groups, legend_of(nodes, edges), source=graph)
         if groups and not straight(drawing):
             drawing = replace(drawing, notes=("too many rows to mark the modules beside them",))
         return drawing
+
+    def late_points(self, edges: Iterable[Edge]) -> list[Node]:
+        """The boxes with points to which nothing leads from outside right above what reads them first, as totals that
+        begin with 0: the line back would pass all rows of the repeat."""
+        heads: dict[str, set[str]] = defaultdict(set)
+        entered = {edge.head for edge in edges if edge.role != "carried"}
+        for edge in edges:
+            heads[edge.tail].add(edge.head)
+        waiting = {node.id: node for node in self.nodes if node.role == "entry" and node.id not in entered}
+        found: list[Node] = []
+        for node in self.nodes:
+            read = [point for point in waiting if node.id in heads[point]]
+            found += [waiting.pop(point) for point in read]
+            if node.id not in waiting and node not in found[len(found) - len(read) :]:
+                found.append(node)
+        return [*found, *waiting.values()]
 
     def entries(self, edges: Iterable[Edge]) -> None:
         """What enters on the way, as labels do or a sequence's rows, stands to the left of the box that reads it."""

@@ -6,8 +6,10 @@ together of which a box stands beside one outside.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,11 @@ __all__ = ["BELOW", "BETWEEN", "PAGE", "SMALL", "broken", "columns", "height", "
 
 SLIDE = (960.0, 480.0)  # points: 1280 by 640 pixels
 PAGE = 675.0  # points: the 900 pixels of a notebook's width
-MOST = 6
+MOST, MOST_IN_ORDER = 6, 16
 ROW, PORTS, AROUND, DOUBLE, POINT = 14.0, 12.0, 7.0, 8.0, 11.0  # of a box's parts
 BELOW, BETWEEN, BESIDE = 11.7, 20.0, 45.0  # between ranks, boxes of a rank, columns
 SMALL = 0.83  # of their size, at which words of nine points are ten pixels high
+SHORT = 0.35  # of the highest column: what any but the last is at least
 GAIN = 1.15  # by which words must be larger for a chain to be broken
 
 
@@ -42,12 +45,16 @@ def columns(drawing: Drawing) -> dict[str, int]:
         heights[at] = max(heights[at], height(node) + BELOW)
         widths[at] += width(node)
     ends = _ends(drawing, rank, last)
-    one = _scale([(heights, widths)])
+    page = math.inf if drawing.in_order else PAGE  # which could not hold as many boxes as are drawn in order
+    one = _scale([(heights, widths)], page)
     best, size = [last], one
     if one < SMALL:
-        for found in broken(heights, ends):
-            parts = zip([0, *(r + 1 for r in found)], [*(r + 1 for r in found), last + 1], strict=True)
-            scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts])
+        for found in broken(heights, ends, MOST_IN_ORDER if drawing.in_order else MOST):
+            parts = list(zip([0, *(r + 1 for r in found)], [*(r + 1 for r in found), last + 1], strict=True))
+            high = [sum(heights[a:b]) for a, b in parts]
+            if min(high[:-1]) < SHORT * max(high) and not drawing.in_order:
+                continue  # two boxes beside ten
+            scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts], page)
             if scale > GAIN * size:
                 best, size = [*found, last], scale
     return {box: next(n for n, end in enumerate(best) if at <= end) for box, at in rank.items()}
@@ -65,15 +72,16 @@ def width(node: Node) -> float:
     return max(longest, default=0) + 1.5 * AROUND + BETWEEN
 
 
-def _scale(parts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
-    """How far the columns shrink on a slide, or on a page."""
+def _scale(parts: Sequence[tuple[Sequence[float], Sequence[float]]], page: float) -> float:
+    """How far the columns shrink on a slide, or on a page of this width."""
     wide = sum(max(widths) + BESIDE for _, widths in parts)
-    high = max(sum(heights) for heights, _ in parts) + 4 * ROW  # the title and the legend
-    return min(SLIDE[0] / wide, SLIDE[1] / high, PAGE / wide)
+    rows = zip_longest(*[heights for heights, _ in parts], fillvalue=0.0)  # as layout engines have them: of one height
+    high = sum(map(max, rows)) + 4 * ROW  # the title and the legend
+    return min(SLIDE[0] / wide, SLIDE[1] / high, page / wide)
 
 
 def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:
-    """The ranks below which one line goes on."""
+    """The ranks below which one line goes on; where boxes stand in order, no other does."""
     crossing: dict[int, set[tuple[str, str]]] = defaultdict(set)
     for edge in drawing.edges:
         if not edge.cut:
@@ -89,16 +97,16 @@ def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:
             group = parent[group]
     # not within a frame, nor above one: what begins a column stands in no frame
     taken = {at for span in spans.values() for at in range(min(span) - 1, max(span))}
-    return [at for at in range(last) if len(crossing[at]) == 1 and at not in taken]
+    return [at for at in range(last) if (drawing.in_order or len(crossing[at]) == 1) and at not in taken]
 
 
-def broken(heights: Sequence[float], ends: Sequence[int]) -> Iterator[list[int]]:
+def broken(heights: Sequence[float], ends: Sequence[int], most: int = MOST) -> Iterator[list[int]]:
     """The ends of all columns but the last for two columns, for three, and so on while there are places."""
     total = np.cumsum([0.0, *heights])
     at = total[np.array(ends, np.intp) + 1]
     # by the number of the end of the last column so far: how high the highest is at least, and all ends
     highest, ways = at, [[end] for end in ends]
-    for first in range(min(MOST - 1, len(ends))):  # this many ends lie before that one
+    for first in range(min(most - 1, len(ends))):  # this many ends lie before that one
         if first:
             before, made = highest, ways
             highest, ways = before.copy(), [*made]

@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from tensorgraph.pages.palette import THEMES, Palette, heated
-from tensorgraph.viz.model.budget import ranks
+from tensorgraph.viz.model.budget import held, ranks
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
 from tensorgraph.viz.model.labels import SIGNS, clean
 from tensorgraph.viz.render.columns import columns
@@ -137,7 +137,7 @@ class Writer:
         drawn = [edge for edge in self.drawing.edges if not edge.cut]
         self.coming = Counter(edge.head for edge in drawn)
         self.lines += [line for i, edge in enumerate(self.drawing.edges) if not edge.cut for line in self.edge(i, edge)]
-        self.lines += self.heads()
+        self.lines += [*self.chain(), *self.heads()]
         if self.drawing.direction == "right":
             self.lines = [self.turned(line) for line in self.lines]
         return "\n".join([*self.lines, "}"]) + "\n"
@@ -182,6 +182,15 @@ class Writer:
         """A line between boxes with the sides of its ends as they are where values flow to the right."""
         ends, bracket, rest = line.partition(" [")
         return SIDE.sub(_turned, ends + bracket) + rest if " -> " in ends else line
+
+    def chain(self) -> list[str]:
+        """Unseen lines that hold boxes in their order where no line does."""
+        drawn = {(edge.tail, edge.head) for edge in self.drawing.edges if not edge.cut}
+        pairs = [pair for pair in held(self.drawing) if pair not in drawn]
+        return [f"{a} -> {b} [style=invis weight=12]" for a, b in pairs if self.same_column(a, b)]
+
+    def same_column(self, *boxes: str) -> bool:
+        return len({self.column_of.get(box, 0) for box in boxes}) == 1
 
     def heads(self) -> list[str]:
         """The boxes at the heads of columns, side by side."""
@@ -364,8 +373,7 @@ class Writer:
 
     def lines_of(self, position: int, edge: Edge, head: str, look: str, label: str) -> list[str]:
         point = self.exits.get(position)
-        ends = [self.column_of.get(end.partition(":")[0], 0) for end in (edge.tail, edge.head)]
-        if ends[0] != ends[1]:
+        if not self.same_column(*[end.partition(":")[0] for end in (edge.tail, edge.head)]):
             if not self.drawing.groups:
                 return [f"{edge.tail}:e -> {edge.head}:w [constraint=false {look}{label}]"]
             return self.beside(position, edge, look, label)
@@ -396,7 +404,7 @@ class Writer:
             self.bit(low, colour, 1.0, f"turn{position}"), self.bit(high, colour, 1.0, f"turn{position}"),
             f"{edge.tail} -> {low} [{look} dir=none headclip=false]",
             f"{high} -> {low} [style=invis weight=0]",
-            f"{low} -> {high} [constraint=false {look} dir=none headclip=false tailclip=false{label}]",
+            f"{low}:s -> {high}:w [constraint=false {look} dir=none headclip=false tailclip=false{label}]",
             f"{high} -> {edge.head} [{look} tailclip=false]",
         ]  # fmt: skip
 

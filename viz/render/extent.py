@@ -49,12 +49,14 @@ def _plain(drawing: Drawing) -> tuple[float, float]:
         if edge.rows and not edge.cut and edge.role != "carried":
             words[rank[edge.tail]] = max(words[rank[edge.tail]], len(edge.rows) * LINE)
     wide: dict[int, float] = defaultdict(float)
-    high: dict[int, float] = defaultdict(float)
+    high: dict[int, float] = defaultdict(float)  # by the row, which is of one height in all columns
+    begins = {k: min(r for other, r in heights if other == k) for k in set(column.values())}
     for (k, r), value in heights.items():
-        high[k] += value + (words.get(r, 0.0) + LABELLED if words else 0.0)
+        row = r - begins[k]
+        high[row] = max(high[row], value + (words.get(r, 0.0) + LABELLED if words else 0.0))
         wide[k] = max(wide[k], widths[k, r])
     across, down = (each * len(drawing.groups) for each in FRAME)
-    return sum(wide.values()) + BETWEEN * len(wide) + across, max(high.values(), default=0.0) + down
+    return sum(wide.values()) + BETWEEN * len(wide) + across, sum(high.values()) + down
 
 
 def _mirrored(drawing: Drawing, rows: Rows) -> tuple[float, float]:
