@@ -19,6 +19,10 @@ CASES = [
     ((2, 3, 10, (12,), (4,)), dict(stride=3, padding=2)),
     ((2, 2, 17, (1, 1), (1, 1)), {}),
     ((1, 2, 3, (3, 40), (3, 3)), dict(padding="same")),
+    ((2, 2, 3, (4, 5, 6), (2, 3, 2)), {}),
+    ((1, 2, 4, (3, 5, 4), (3, 2, 2)), dict(padding=1)),
+    ((2, 2, 2, (7, 6, 5), (3, 2, 2)), dict(stride=(2, 1, 3), padding=((1, 0), (0, 2), (1, 1)), dilation=(2, 1, 1))),
+    ((1, 4, 4, (5, 3, 3), (2, 1, 3)), dict(stride=(3, 1, 1), groups=2)),
 ]
 
 
@@ -96,10 +100,20 @@ def test_blocks_change_no_bit_and_long_sums_are_accurate():
         np.testing.assert_array_equal(one, other)
 
 
-def test_three_axes_are_left_to_the_forward():
-    x, w = np.zeros((1, 2, 3, 4, 5), "float32"), np.zeros((2, 2, 2, 2, 2), "float32")
+@pytest.mark.parametrize("how", HOWS[-1:])
+def test_three_axes_in_any_layout(how):
+    attrs = attributes(padding=(1, 0, 1))
+    x, w, _, _ = numbers((2, 3, 4, (4, 5, 6), (2, 2, 3)), attrs, "float32")
+    plain = run("convolution", (x, w, None), attrs, how, "float32")
+    for order in ((0, 2, 3, 4, 1), (2, 0, 4, 1, 3)):
+        turned = np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+        np.testing.assert_array_equal(run("convolution", (turned, w, None), attrs, how, "float32"), plain)
+
+
+def test_four_axes_are_left_to_the_forward():
+    x, w = np.zeros((1, 2, 3, 4, 5, 3), "float32"), np.zeros((2, 2, 2, 2, 2, 2), "float32")
     op = CATALOGUE["convolution"]
-    assert not Run(op.native_rule(), (x, w, None), [((1, 2, 2, 3, 4), "float32")], attributes()).took
+    assert not Run(op.native_rule(), (x, w, None), [((1, 2, 2, 3, 4, 2), "float32")], attributes()).took
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")

@@ -102,7 +102,7 @@ class _Heads:
 
     def room(self, of: Place, target: Place | None) -> tuple[Place, bool]:
         """Where a gradient is written head by head, and whether it is summed then."""
-        shape = (*self.batch, self.heads, *of.shape[2:])
+        shape = (*self.batch, self.heads, *of.shape[-2:])
         if target is not None and math.prod(shape) == target.size:
             return target, False
         return self.call.scratch(shape, of.dtype, "a gradient, head by head"), target is not None
@@ -111,8 +111,13 @@ class _Heads:
         """Sum what images and heads share into a gradient; False where they share too unevenly."""
         lead = (*self.batch, self.heads // self.group, self.group) if grouped else (*self.batch, self.heads)
         own = (*target.shape[:-2], 1) if grouped and target.ndim > 2 else target.shape[:-2]
-        own = (1,) * (len(lead) - len(own)) + own
         n = room.shape[-1] * room.shape[-2]
+        if target.shape[-2:] != room.shape[-2:]:  # a mask's, for all queries, or for all keys too
+            own, n = target.shape, 1
+            lead = (*lead, *room.shape[-2:])
+            if own[-1:] == lead[-1:]:
+                own, n, lead = own[:-1], lead[-1], lead[:-1]
+        own = (1,) * (len(lead) - len(own)) + own
         from_room, to = (_steps(shape, n * room.dtype.itemsize) for shape in (lead, own))
         axes = list(zip(lead, own, from_room, to, strict=True))
         kept = _joined([(m, s, t) for m, o, s, t in axes if o == m])
@@ -176,7 +181,7 @@ def attention_vjp(call: Call) -> bool:
     out, _, _, g = (*call.inputs, None)[6:10]
     targets = iter(call.outputs)
     dq, dk, dv, d_mask = (next(targets) if want else None for want in call.attrs["want"][:4])
-    if d_mask is not None or not _fits(call, out, g):
+    if not _fits(call, out, g):
         return False
     given = _Heads(call, *call.inputs[:6])
     q, k, v, heads, g = given.q, given.k, given.v, given.heads, in_order(call, g)
@@ -192,8 +197,12 @@ def attention_vjp(call: Call) -> bool:
         tile, scores.address(), slopes.address(), scores.strides[0], *given.scale(blocks, tile), *given.mask,
         *given.dropout(blocks),
     ]  # fmt: skip
-    call.run(kernel(backward, q.dtype, **given.constants), words, blocks)
-    for (room, is_summed), target, grouped in zip(rooms, (dq, dk, dv), (False, True, True), strict=True):
+    if d_mask is not None:
+        rooms.append(given.room(Place.new((queries, keys), q.dtype), d_mask))
+        words.append(rooms[3][0].address())
+    call.run(kernel(backward, q.dtype, **given.constants, SLOPED=d_mask is not None), words, blocks)
+    targets_of = zip(rooms, (dq, dk, dv, d_mask), (False, True, True, False), strict=False)
+    for (room, is_summed), target, grouped in targets_of:
         if is_summed and target is not None and not given.gather(room, target, grouped):
             return False
     return True

@@ -39,7 +39,7 @@ __all__ = ["ADDED", "BARRED", "NONE", "backward", "forward", "summed"]
 LANES = SIZE = 0  # constants of every kernel
 INF = float("inf")
 NONE, BARRED, ADDED = 0, 1, 2  # no mask; one of truth values, of which False bars a key; one that is added
-CAUSAL, DROPPED = False, False  # of these
+CAUSAL, DROPPED, SLOPED = False, False, False  # of these; whether the slopes of what is added are wanted
 EACH = 8  # numbers of float32 in a group of `philox`
 
 
@@ -160,8 +160,9 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
                   width * SIZE, rows, width, last, 0)  # fmt: skip
 
 
-def slopes(p: Any, d: Any, seen: Any, keys: Any, scale: Any) -> None:
-    """p (d - mean of d) times the scale in the place of d; d by its differences from that of the likeliest key."""
+def slopes(p: Any, d: Any, seen: Any, keys: Any, scale: Any, whole: Any) -> None:
+    """p (d - mean of d) times the scale in the place of d, and without it where SLOPED; d by its differences from that
+    of the likeliest key."""
     tops, bases = vset(-1.0), vset(0.0)
     for j in range(0, seen, LANES):
         x = ldm(p + j * SIZE, seen - j, -1.0)
@@ -178,8 +179,10 @@ def slopes(p: Any, d: Any, seen: Any, keys: Any, scale: Any) -> None:
         )
     middle = real(hsum(mean))
     for j in range(0, keys, LANES):
-        v = ldm(p + j * SIZE, keys - j, 0.0) * (ldm(d + j * SIZE, keys - j, 0.0) - base - middle) * scale
-        stm(d + j * SIZE, select(iota() < seen - j, v, vset(0.0)), keys - j)
+        v = ldm(p + j * SIZE, keys - j, 0.0) * (ldm(d + j * SIZE, keys - j, 0.0) - base - middle)
+        stm(d + j * SIZE, select(iota() < seen - j, v * scale, vset(0.0)), keys - j)
+        if SLOPED:
+            stm(whole + j * SIZE, select(iota() < seen - j, v, vset(0.0)), keys - j)
 
 
 def backward(w: Any, block: Any, blocks: Any) -> None:
@@ -187,7 +190,8 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
     values, from image to image, head to head; slopes of the output; gradients of queries, keys and values, in C order,
     each of every head; images, heads, how many of these share keys, queries, keys, numbers of a
     key and of a value; queries of a tile; memory for scores and for their slopes, and how many bytes a block has of
-    each; scale; scaled queries, masks and dropout as of `forward`."""
+    each; scale; scaled queries, masks and dropout as of `forward`; where they are wanted, the slopes of scores of every
+    head, in C order."""
     q, q_image, q_head, q_row, turned, turned_image, turned_head = [word_at(w, i) for i in static(7)]
     k, k_image, k_head, k_row, v, v_image, v_head = [word_at(w, i) for i in static(7, 14)]
     g, dq, dk, dv = [word_at(w, i) for i in static(14, 18)]
@@ -198,6 +202,7 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
     kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(32, 40)]
     state, alike = (word_at(w, 40), word_at(w, 41)) if DROPPED else (0, 1)
     lines = word_at(w, 44) + word_at(w, 45) * block if DROPPED else 0
+    sloped = word_at(w, 46 if DROPPED else 40) if SLOPED else 0
     units, step = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
@@ -223,7 +228,8 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
                     begin = ((n % alike * heads + h) * queries + r0 + r) * keys
                     line = draws(state + n // alike * 24, begin, seen, lines)
                     dropped(d + r * step, seen, line, real_at(w, 42), real_at(w, 43))
-                slopes(row, d + r * step, seen, keys, scale)
+                whole = sloped + (at + r) * step if SLOPED else 0
+                slopes(row, d + r * step, seen, keys, scale, whole)
                 if DROPPED:
                     dropped(row, seen, line, real_at(w, 42), real_at(w, 43))
             times(p, SIZE, step, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)

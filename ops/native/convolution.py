@@ -1,11 +1,12 @@
-"""Rules of convolutions over one and two axes, and of their gradients."""
+"""Rules of convolutions over one, two and three axes, and of their gradients."""
 
-# The plan: (1) one axis is two, of which the first has one element; (2) images are prepared once: with their border,
-# and with pixels of each remainder of the stride together; where that changes nothing they are used as they lie; (3)
-# the numbers of a transposed convolution that are as far from a multiple of the stride are a convolution of steps of
-# one, with some of each window's weights; (4) what is no term of a sum, as it lies outside of an image or between two
-# lines of windows, is 0 beside numbers that are finite, and left out beside others; (5) images, or for the gradient of
-# the weight parts of it, are shared by threads.
+# The plan: (1) one axis is three, of which the first two have one element, and two axes are three like that; (2)
+# images are prepared once: with their border, and with pixels of each remainder of the stride together, but for the
+# first axis, whose planes are walked as they lie; where that changes nothing they are used where they are; (3) the
+# numbers of a transposed convolution that are as far from a multiple of the stride are a convolution of steps of one,
+# with some of each window's weights; (4) what is no term of a sum, as it lies outside of an image or between two lines
+# of windows, is 0 beside numbers that are finite, and left out beside others; (5) images, or for the gradient of the
+# weight parts of it, are shared by threads.
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.ops.native.convolution_tiles import convolve, finite, place, table, turn, weigh, zero
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 from tensorgraph.ops.native.joining import fill
-from tensorgraph.ops.native.moving import copy_of
+from tensorgraph.ops.native.moving import collapsed, copy_of
 from tensorgraph.ops.native.packing import DEPTH
 from tensorgraph.ops.native.product import large_tiles
 from tensorgraph.ops.windows import convolution_windows, transposed_windows, weight_windows
@@ -32,12 +33,12 @@ __all__ = ["convolution", "convolution_weight", "transposed_convolution"]
 WORK = 3_000_000  # operations from which a convolution is shared by threads
 LARGE = 1 << 15  # numbers from which what is done once for all is shared too
 MOST_PHASES, MOST_LINES = 64, 1 << 20  # remainders of the strides, numbers along an axis, of a plan that is soon made
-Two = tuple[int, int]
+Three = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Images:
-    """Prepared images: (images, channels, remainders, lines, pixels of a line)."""
+    """Prepared images: (images, channels, planes, remainders, lines, pixels of a line)."""
 
     place: Place
     pitch: int
@@ -47,71 +48,90 @@ class Images:
         return self.place.strides
 
 
-def _plane(x: Place) -> Place:
-    """Images of two axes."""
-    if x.ndim == 4:
-        return x
-    return x.over((*x.shape[:2], 1, x.shape[2]), (*x.strides[:2], 0, x.strides[2]))
+def _solid(x: Place) -> Place:
+    """Images of three axes."""
+    more = 5 - x.ndim
+    return x.over((*x.shape[:2], *[1] * more, *x.shape[2:]), (*x.strides[:2], *[0] * more, *x.strides[2:]))
 
 
-def _two(values: Sequence[Any], other: Any) -> tuple[Any, Any]:
-    """Numbers of two axes: of one, and `other` before it."""
-    return (values[0], values[1]) if len(values) == 2 else (other, values[0])
+def _three(values: Sequence[Any], other: Any) -> tuple[Any, Any, Any]:
+    """Numbers of three axes: of fewer, and `other` before them."""
+    first, second, third = (*[other] * (3 - len(values)), *values)
+    return first, second, third
 
 
 def _fits(*arrays: Any) -> bool:
     given = [a for a in arrays if a is not None]
     if not all(isinstance(a, Place) and a.dtype == given[0].dtype and a.size for a in given):
         return False
-    return given[0].dtype in SINGLE_OR_DOUBLE and given[0].ndim in (3, 4)
+    return given[0].dtype in SINGLE_OR_DOUBLE and given[0].ndim in (3, 4, 5)
 
 
 def _blocks(flops: int, units: int) -> int:
     return min(units, 4 if flops < 100_000_000 else 16) if flops > WORK else 1
 
 
-def _is_usual(stride: Two, lines: Sequence[int]) -> bool:
+def _is_usual(phases: int, lines: Sequence[int]) -> bool:
     """Whether settings are such that a plan of a record a phase, and of a line at a time, is soon made; what is not is
     left to the forward, which says what is too large."""
-    return stride[0] * stride[1] <= MOST_PHASES and max(lines) <= MOST_LINES
+    return phases <= MOST_PHASES and max(lines) <= MOST_LINES
 
 
-def _prepared(call: Call, x: Place, before: Two, lines: Two, stride: Two = (1, 1)) -> Images:
-    """Images with `before` zeros put in (or cut off, where negative) at the head of both axes, of `lines` numbers along
-    them for each remainder of the stride."""
+def _lines(win: Any) -> Three:
+    """Of prepared images the planes, and lines and pixels of a line for each remainder of the stride."""
+    if not any(lo or hi for lo, hi in win.edges) and all(s == 1 for s in win.stride[-2:]):
+        return _three(win.sizes, 1)
+    of = zip(_three(win.outputs, 1), _three(win.kernel, 1), _three(win.dilation, 1), _three(win.stride, 1), strict=True)
+    (planes, deep, apart, step), *flat = of
+    down, right = (o + (k - 1) * d // s for o, k, d, s in flat)
+    return (planes - 1) * step + (deep - 1) * apart + 1, down, right
+
+
+def _prepared(call: Call, x: Place, before: Three, lines: Three, stride: Three = (1, 1, 1)) -> Images:
+    """Images with `before` zeros put in (or cut off, where negative) at the head of the axes, of `lines` numbers along
+    them, of the last two for each remainder of the stride."""
     images, channels, *sizes = x.shape
     size = x.dtype.itemsize
-    plain = before == (0, 0) and stride == (1, 1) and tuple(sizes) == lines
-    if plain and x.strides[3] == size and (x.strides[2] == sizes[1] * size or sizes[0] == 1):
-        shape = (images, channels, 1, *lines)
-        return Images(x.over(shape, (*x.strides[:2], 0, sizes[1] * size, size)), sizes[1])
-    shape = (images, channels, stride[0] * stride[1], *lines)
+    plain = before == (0, 0, 0) and stride[1:] == (1, 1) and tuple(sizes) == lines
+    flat = collapsed(sizes, x.strides[2:])
+    if plain and (not flat or (len(flat) == 1 and flat[0][1] == size)):
+        shape, plane = (images, channels, lines[0], 1, *lines[1:]), lines[1] * lines[2] * size
+        return Images(x.over(shape, (*x.strides[:2], plane, 0, lines[2] * size, size)), lines[2])
+    shape = (images, channels, lines[0], stride[1] * stride[2], *lines[1:])
     target = call.scratch(shape, x.dtype, "images with their border")
     call.run(kernel(zero, x.dtype), [target.address(), target.size])
-    for phase in range(stride[0] * stride[1]):
+    for phase in range(stride[1] * stride[2]):
         spans = []
-        for n, head, many, step, own in zip(sizes, before, lines, stride, divmod(phase, stride[1]), strict=True):
+        owns, steps = (0, *divmod(phase, stride[2])), (1, *stride[1:])
+        for n, head, many, step, own in zip(sizes, before, lines, steps, owns, strict=True):
             # number i of the target is number i step + own - head of the source
             inside = [i for i in range(many) if 0 <= i * step + own - head < n]
             spans.append((inside[0], inside[0] * step + own - head, len(inside)) if inside else (0, 0, 0))
-        (row, from_row, rows), (column, from_column, columns) = spans
-        if not rows * columns:
+        if not all(count for _, _, count in spans):
             continue
-        words: list[int | Address] = [
-            x.address(from_row * x.strides[2] + from_column * x.strides[3]), *x.strides[:2],
-            x.strides[2] * stride[0], x.strides[3] * stride[1],
-            target.address(phase * target.strides[2] + row * target.strides[3] + column * size), *target.strides[:2],
-            target.strides[3], size, images, channels, rows, columns,
-        ]  # fmt: skip
-        call.run(kernel(place, x.dtype), words, 4 if target.nbytes > 1 << 18 else 1)
-    return Images(target, lines[1])
+        apart = [stride * step for stride, step in zip(x.strides[2:], steps, strict=True)]
+        at = sum(first * stride for (_, first, _), stride in zip(spans, x.strides[2:], strict=True))
+        spans_of = (target.strides[2], *target.strides[4:])
+        to = phase * target.strides[3] + sum(first * step for (first, _, _), step in zip(spans, spans_of, strict=True))
+        counts = [count for _, _, count in spans]
+        # images and channels are one axis where they can be, and planes are the other
+        around = collapsed([images, channels, counts[0]], [*x.strides[:2], apart[0]], target.strides[:3])
+        for offsets in itertools.product(*(range(axis[0]) for axis in around[:-2])):
+            shifts = [sum(i * axis[side] for i, axis in zip(offsets, around, strict=False)) for side in (1, 2)]
+            (n, n_from, n_to), (m, m_from, m_to) = ([(1, 0, 0), (1, 0, 0), *around])[-2:]
+            words: list[int | Address] = [
+                x.address(at + shifts[0]), n_from, m_from, *apart[1:],
+                target.address(to + shifts[1]), n_to, m_to, *target.strides[4:], n, m, *counts[1:],
+            ]  # fmt: skip
+            call.run(kernel(place, x.dtype), words, 4 if target.nbytes > 1 << 18 else 1)
+    return Images(target, lines[2])
 
 
-def _table(call: Call, images: Images, channels: int, window: Two, dilation: Two, stride: Two) -> Place:
-    offsets = call.scratch((channels * window[0] * window[1],), "int64", "where a window's numbers lie")
-    _, channel, phase, line, _ = images.strides
-    words: list[int | Address] = [offsets.address(), channels, channel, *window, *dilation, *stride, phase, line]
-    call.run(kernel(table, images.place.dtype), words)
+def _table(call: Call, images: Images, channels: int, window: Three, dilation: Three, stride: Three) -> Place:
+    offsets = call.scratch((channels * math.prod(window),), "int64", "where a window's numbers lie")
+    _, channel, plane, phase, line, _ = images.strides
+    words: list[int | Address] = [offsets.address(), channels, channel, *window, dilation[0] * plane, *dilation[1:]]
+    call.run(kernel(table, images.place.dtype), [*words, *stride[1:], phase, line])
     return offsets
 
 
@@ -130,11 +150,11 @@ def _odd(call: Call, images: Place, numbers: int) -> Place:
     return says
 
 
-def _ones(call: Call, like: Place, before: Two, lines: Two) -> Place:
-    """A plane of ones, with zeros around it where prepared images have them."""
+def _ones(call: Call, like: Place, before: Three, lines: Three) -> Place:
+    """An image of ones, with zeros around it where prepared images have them."""
     one = call.scratch((), like.dtype, "1")
     fill(call, one, 1.0)
-    return _prepared(call, one.over((1, 1, *like.shape[-2:]), (0, 0, 0, 0)), before, lines).place
+    return _prepared(call, one.over((1, 1, *like.shape[2:]), (0, 0, 0, 0, 0)), before, lines).place
 
 
 @dataclass(frozen=True)
@@ -155,22 +175,24 @@ class Border:
 
 def _sums(
     call: Call, images: Images, offsets: Place, weight: Address, bias: Place | None, y: Place, groups: int,
-    first: int = 0, taps: int = 0, border: Border | None = None,
+    step: int = 1, first: int = 0, taps: int = 0, border: Border | None = None,
 ) -> None:  # fmt: skip
-    """The sums of all windows into y; the first one begins at `first`, in bytes."""
+    """The sums of all windows into y; the first one begins at `first`, in bytes, the next ones so many planes on."""
     count, channels = images.place.shape[0], y.shape[1] // groups
     k = offsets.size
     rows = _rows_of(channels, 8 if large_tiles() else 6)
     if rows < 4 and channels > 4:
         rows = 4
     vecs = max(2, (16 if large_tiles() else 8) // rows)
-    span = (y.shape[2] - 1) * images.pitch + y.shape[3]
-    blocks = _blocks(2 * y.size * k, count * groups)
+    planes, lines, columns = y.shape[2:]
+    span = (lines - 1) * images.pitch + columns
+    blocks = _blocks(2 * y.size * k, count * groups * planes)
     spare = call.scratch((blocks, rows, -(-span // 64) * 64), y.dtype, "sums of windows")
     words: list[int | Address] = [
         images.place.address(first), images.strides[0], images.strides[1] * (images.place.shape[1] // groups),
-        offsets.address(), k, weight, y.address(), *y.strides, 0 if bias is None else bias.address(),
-        count, groups, channels, span, images.pitch, *y.shape[2:], spare.address(), spare.strides[0],
+        images.strides[2] * step, offsets.address(), k, weight, y.address(), *y.strides,
+        0 if bias is None else bias.address(), count, groups, planes, channels, span, images.pitch, lines, columns,
+        spare.address(), spare.strides[0],
     ]  # fmt: skip
     if border is not None:
         words += [border.plane.address(first), taps, border.says.address()]
@@ -179,25 +201,20 @@ def _sums(
 
 
 def convolution(call: Call) -> bool:
-    """`convolution`, over one axis or two."""
+    """`convolution`, over one axis, two or three."""
     x, weight, bias = (*call.inputs, None)[:3]
     (y,) = call.outputs
     if y is None or not _fits(x, weight, bias) or not y.size:
         return y is None
     win = convolution_windows(x, weight, **call.attrs)
-    groups = call.attrs["groups"]
-    outputs, window, stride = _two(win.outputs, 1), _two(win.kernel, 1), _two(win.stride, 1)
-    dilation = _two(win.dilation, 1)
-    lead = _two([lo for lo, _ in win.edges], 0)
-    lines = tuple(o + (k - 1) * d // s for o, k, d, s in zip(outputs, window, dilation, stride, strict=True))
-    if stride == (1, 1) and not any(lo or hi for lo, hi in win.edges):
-        lines = _two(win.sizes, 1)
-    if not _is_usual(stride, lines):
+    window, stride, dilation = _three(win.kernel, 1), _three(win.stride, 1), _three(win.dilation, 1)
+    lines, groups = _lines(win), call.attrs["groups"]
+    if not _is_usual(stride[1] * stride[2], lines):
         return False
-    images = _prepared(call, _plane(x), lead, (lines[0], lines[1]), stride)
+    images = _prepared(call, _solid(x), _three([lo for lo, _ in win.edges], 0), lines, stride)
     offsets = _table(call, images, weight.shape[1], window, dilation, stride)
     added = None if bias is None else _in_order(call, bias)
-    _sums(call, images, offsets, _in_order(call, weight).address(), added, _plane(y), groups)
+    _sums(call, images, offsets, _in_order(call, weight).address(), added, _solid(y), groups, stride[0])
     return True
 
 
@@ -255,80 +272,79 @@ def _phases(size: int, window: int, stride: int, dilation: int, head: int) -> li
 
 
 def transposed_convolution(call: Call) -> bool:
-    """`transposed_convolution`, over one axis or two."""
+    """`transposed_convolution`, over one axis, two or three."""
     y, weight, bias = (*call.inputs, None)[:3]
     (x,) = call.outputs
     if x is None or not _fits(y, weight, bias) or not x.size:
         return x is None
     win = transposed_windows(y, weight, **call.attrs)
     groups, size = call.attrs["groups"], weight.shape[1]
-    window, dilation, stride = _two(win.kernel, 1), _two(win.dilation, 1), _two(win.stride, 1)
-    x, y, heads = _plane(x), _plane(y), _two([lo for lo, _ in win.edges], 0)
-    if not _is_usual(stride, x.shape[2:]):
+    window, dilation, stride = _three(win.kernel, 1), _three(win.dilation, 1), _three(win.stride, 1)
+    x, y, heads = _solid(x), _solid(y), _three([lo for lo, _ in win.edges], 0)
+    if not _is_usual(math.prod(stride), x.shape[2:]):
         return False
     axes = [_phases(*of) for of in zip(x.shape[2:], window, stride, dilation, heads, strict=True)]
     seen = [[phase for phase in axis if phase.taps] for axis in axes]
-    before = tuple(max([0, *(-phase.lowest for phase in axis)]) for axis in seen)
-    lines = tuple(
-        lead + max([n, *(phase.end for phase in axis)]) for n, lead, axis in zip(y.shape[2:], before, seen, strict=True)
-    )
-    if not _is_usual(stride, lines):
+    before = _three([max([0, *(-phase.lowest for phase in axis)]) for axis in seen], 0)
+    of = zip(y.shape[2:], before, seen, strict=True)
+    lines = _three([lead + max([n, *(phase.end for phase in axis)]) for n, lead, axis in of], 1)
+    if not _is_usual(1, lines):
         return False
-    images = _prepared(call, y, (before[0], before[1]), (lines[0], lines[1]))
+    images = _prepared(call, y, before, lines)
     outer, weight = weight.shape[0] // groups, _in_order(call, weight)
     added, border = None if bias is None else _in_order(call, bias), None
     if lines != y.shape[2:]:
-        plane = _ones(call, y, (before[0], before[1]), (lines[0], lines[1]))
+        plane = _ones(call, y, before, lines)
         flat = weight.over((1, 1, weight.size), (0, 0, weight.dtype.itemsize))
         border = Border(plane, _odd(call, flat, weight.size))
-    for down, right in itertools.product(*axes):
-        taps = (down.taps, right.taps)
-        shape, steps = (*x.shape[:2], down.count, right.count), (x.strides[2] * stride[0], x.strides[3] * stride[1])
-        part = x.over(shape, (*x.strides[:2], *steps), down.begin * x.strides[2] + right.begin * x.strides[3])
+    steps = [step * times for step, times in zip(x.strides[2:], stride, strict=True)]
+    along = (images.strides[2], *images.strides[4:])
+    for phases in itertools.product(*axes):
+        taps = _three([phase.taps for phase in phases], 1)
+        shape = (*x.shape[:2], *(phase.count for phase in phases))
+        begin = sum(phase.begin * step for phase, step in zip(phases, x.strides[2:], strict=True))
+        part = x.over(shape, (*x.strides[:2], *steps), begin)
         turned = call.scratch((groups * size, outer, *taps), weight.dtype, "weights, turned round")
         words: list[int | Address] = [weight.address(), turned.address(), groups, outer, size, *window]
-        words += [down.first, down.step, taps[0], right.first, right.step, taps[1]]
+        words += [word for phase in phases for word in (phase.first, phase.step, phase.taps)]
         call.run(kernel(turn, weight.dtype), words, 4 if turned.size > LARGE else 1)
-        offsets = _table(call, images, outer, taps, (-down.back, -right.back), (1, 1))
-        first = (before[0] + down.start) * images.strides[3] + (before[1] + right.start) * images.strides[4]
+        offsets = _table(call, images, outer, taps, _three([-phase.back for phase in phases], 1), (1, 1, 1))
+        first = sum((lead + phase.start) * step for lead, phase, step in zip(before, phases, along, strict=True))
         first = first if offsets.size else 0
-        _sums(call, images, offsets, turned.address(), added, part, groups, first, taps[0] * taps[1], border)
+        _sums(call, images, offsets, turned.address(), added, part, groups, 1, first, math.prod(taps), border)
     return True
 
 
 def convolution_weight(call: Call) -> bool:
-    """`convolution_weight`, over one axis or two."""
+    """`convolution_weight`, over one axis, two or three."""
     x, y = call.inputs
     (weight,) = call.outputs
     if weight is None or not _fits(x, y) or not weight.size:
         return weight is None
     win = weight_windows(x, y, **call.attrs)
-    groups = call.attrs["groups"]
-    outputs, window, stride = _two(win.outputs, 1), _two(win.kernel, 1), _two(win.stride, 1)
-    dilation, lead = _two(win.dilation, 1), _two([lo for lo, _ in win.edges], 0)
-    lines = tuple(o + (k - 1) * d // s for o, k, d, s in zip(outputs, window, dilation, stride, strict=True))
-    if stride == (1, 1) and not any(lo or hi for lo, hi in win.edges):
-        lines = _two(win.sizes, 1)
-    if not _is_usual(stride, (*lines, *outputs)):
+    outputs, window, stride = _three(win.outputs, 1), _three(win.kernel, 1), _three(win.stride, 1)
+    lines, groups = _lines(win), call.attrs["groups"]
+    if not _is_usual(stride[1] * stride[2], (*lines, *outputs)):
         return False
-    images = _prepared(call, _plane(x), lead, (lines[0], lines[1]), stride)
-    slopes = _prepared(call, _plane(y), (0, 0), (outputs[0], images.pitch))
+    images = _prepared(call, _solid(x), _three([lo for lo, _ in win.edges], 0), lines, stride)
+    slopes = _prepared(call, _solid(y), (0, 0, 0), (*outputs[:2], images.pitch))
     channels, inputs = y.shape[1] // groups, weight.shape[1]
-    offsets = _table(call, images, inputs, window, dilation, stride)
-    rows, taps = _rows_of(channels, 4 if large_tiles() else 2), _rows_of(window[1], 5)
+    offsets = _table(call, images, inputs, window, _three(win.dilation, 1), stride)
+    rows, taps = _rows_of(channels, 4 if large_tiles() else 2), _rows_of(window[2], 5)
     if rows == 1 and channels > 1:
         rows = 2
-    span = (outputs[0] - 1) * images.pitch + outputs[1]
+    span = (outputs[1] - 1) * images.pitch + outputs[2]
     lanes = 64 // weight.dtype.itemsize
-    units = groups * -(-channels // rows) * inputs * window[0] * -(-window[1] // taps)
+    down = window[0] * window[1]
+    units = groups * -(-channels // rows) * inputs * down * -(-window[2] // taps)
     words: list[int | Address] = [
-        images.place.address(), images.strides[0], images.strides[1] * inputs, offsets.address(),
-        slopes.place.address(), slopes.strides[0], slopes.strides[1], weight.address(),
-        x.shape[0], groups, channels, inputs, *window, span, max(1, DEPTH // -(-span // lanes)),
+        images.place.address(), images.strides[0], images.strides[1] * inputs, images.strides[2] * stride[0],
+        offsets.address(), slopes.place.address(), *slopes.strides[:3], weight.address(), x.shape[0], outputs[0],
+        groups, channels, inputs, down, window[2], span, max(1, DEPTH // -(-span // lanes)),
     ]  # fmt: skip
-    hanging = images.pitch != outputs[1] and outputs[0] > 1
+    hanging = images.pitch != outputs[2] and outputs[1] > 1
     if hanging:
-        plane = _ones(call, _plane(y), (0, 0), (outputs[0], images.pitch))
+        plane = _ones(call, _solid(y), (0, 0, 0), (*outputs[:2], images.pitch))
         together = math.prod(images.place.shape[2:])
         words += [plane.address(), _odd(call, images.place, together).address()]
     text = kernel(weigh, weight.dtype, ROWS=rows, TAPS=taps, HANGING=hanging)

@@ -1,4 +1,4 @@
-"""Texts of the kernels of convolutions over two axes."""
+"""Texts of the kernels of convolutions over three axes."""
 
 # The plan: (1) images lie prepared: their borders are there, and where windows step over several pixels the pixels of
 # each remainder lie together, so that neighbouring windows read neighbouring numbers; (2) a table says how far from a
@@ -68,37 +68,38 @@ def place(w: Any, block: Any, blocks: Any) -> None:
 
 
 def table(w: Any, block: Any, blocks: Any) -> None:
-    """Where a window's numbers lie. Words: table; channels, bytes between them; lines and columns of a window; steps
-    from line to line and from column to column of a window, and of windows; bytes between planes of remainders, and
-    between lines."""
-    p, channels, channel, lines, columns, down, right, stride_y, stride_x, phase, line = [
-        word_at(w, i) for i in static(11)
-    ]
+    """Where a window's numbers lie. Words: table; channels, bytes between them; planes, lines and columns of a window;
+    bytes between its planes, steps from line to line and from column to column of a window, and of windows; bytes
+    between planes of remainders, and between lines."""
+    p, channels, channel, planes, lines, columns, deep, down, right = [word_at(w, i) for i in static(9)]
+    stride_y, stride_x, phase, line = [word_at(w, i) for i in static(9, 13)]
     k = 0
     for i in range(channels):
-        for y in range(lines):
-            for x in range(columns):
-                a, b = y * down, x * right
-                at = i * channel + (a % stride_y * stride_x + b % stride_x) * phase
-                store_int(p + k * 8, at + a // stride_y * line + b // stride_x * SIZE)
-                k += 1
+        for z in range(planes):
+            for y in range(lines):
+                for x in range(columns):
+                    a, b = y * down, x * right
+                    at = i * channel + z * deep + (a % stride_y * stride_x + b % stride_x) * phase
+                    store_int(p + k * 8, at + a // stride_y * line + b // stride_x * SIZE)
+                    k += 1
 
 
 def turn(w: Any, block: Any, blocks: Any) -> None:
     """Weights of the transposed convolution: both kinds of channels change places in each group, and of each window
-    some lines and columns are taken. Words: weights, target, groups, channels of the one and of the other kind in a
-    group, lines and columns of a window; the first line, steps to the next, how many; the like of columns."""
-    p, q, groups, outer, inner, lines, columns, line, down, high, column, right, wide = [
-        word_at(w, i) for i in static(13)
-    ]
+    some planes, lines and columns are taken. Words: weights, target, groups, channels of the one and of the other kind
+    in a group, planes, lines and columns of a window; the first plane, steps to the next, how many; the like of lines
+    and columns."""
+    p, q, groups, outer, inner, planes, lines, columns = [word_at(w, i) for i in static(8)]
+    plane, back, deep, line, down, high, column, right, wide = [word_at(w, i) for i in static(8, 17)]
     for u in range(groups * inner * block // blocks, groups * inner * (block + 1) // blocks):
         for o in range(outer):
-            a = p + ((u // inner * outer + o) * inner + u % inner) * lines * columns * SIZE
-            b = q + (u * outer + o) * high * wide * SIZE
-            for s in range(high):
-                for t in range(wide):
-                    number = load(a + ((line + s * down) * columns + column + t * right) * SIZE)
-                    store(b + (s * wide + t) * SIZE, number)
+            a = p + ((u // inner * outer + o) * inner + u % inner) * planes * lines * columns * SIZE
+            b = q + (u * outer + o) * deep * high * wide * SIZE
+            for r in range(deep):
+                for s in range(high):
+                    row = ((plane + r * back) * lines + line + s * down) * columns
+                    for t in range(wide):
+                        store(b + ((r * high + s) * wide + t) * SIZE, load(a + (row + column + t * right) * SIZE))
 
 
 def finite(w: Any, block: Any, blocks: Any) -> None:
@@ -144,22 +145,23 @@ def sums(
 
 
 def convolve(w: Any, block: Any, blocks: Any) -> None:
-    """Words: prepared images, bytes from image to image and from group to group; table, numbers of a window; weights;
-    result, bytes from image to image, channel to channel, line to line, number to number; bias; images, groups,
-    channels of the result in a group; windows of an image, those that hang over too, from line to line, lines, windows
-    of a line; memory for the sums, and how many bytes a block has of it; where there is a border, a plane of ones
-    inside of it, numbers of a window in a plane, and what is 1 where that matters, as weights are not finite."""
-    x, x_image, x_group, offsets, k, weights, y, y_image, y_channel, y_line, y_step, bias = [
-        word_at(w, i) for i in static(12)
-    ]
-    images, groups, outputs, span, pitch, lines, columns = [word_at(w, i) for i in static(12, 19)]
-    z = word_at(w, 19) + word_at(w, 20) * block
-    units, z_row, inside = images * groups, word_at(w, 20) // ROWS, integer(0)
-    if BORDERED and load_int(word_at(w, 23)) != 0:
-        inside = word_at(w, 21)
-    taps = word_at(w, 22) if BORDERED else 1
-    for u in range(units * block // blocks, units * (block + 1) // blocks):
-        source = x + u // groups * x_image + u % groups * x_group
+    """Words: prepared images, bytes from image to image, from group to group, and from plane to plane of windows;
+    table, numbers of a window; weights; result, bytes from image to image, channel to channel, plane to plane, line to
+    line, number to number; bias; images, groups, planes, channels of the result in a group; windows of a plane, those
+    that hang over too, from line to line, lines, windows of a line; memory for the sums, and how many bytes a block has
+    of it; where there is a border, an image of ones inside of it, numbers of a channel of a window, and what is 1 where
+    that matters, as weights are not finite."""
+    x, x_image, x_group, x_plane, offsets, k, weights = [word_at(w, i) for i in static(7)]
+    y, y_image, y_channel, y_plane, y_line, y_step, bias = [word_at(w, i) for i in static(7, 14)]
+    images, groups, planes, outputs, span, pitch, lines, columns = [word_at(w, i) for i in static(14, 22)]
+    z = word_at(w, 22) + word_at(w, 23) * block
+    units, z_row, inside = images * planes * groups, word_at(w, 23) // ROWS, integer(0)
+    taps = word_at(w, 25) if BORDERED else 1
+    for v in range(units * block // blocks, units * (block + 1) // blocks):
+        u, deep = v // planes, v % planes
+        if BORDERED and load_int(word_at(w, 26)) != 0:
+            inside = word_at(w, 24) + deep * x_plane
+        source = x + u // groups * x_image + u % groups * x_group + deep * x_plane
         for begin in range(0, outputs, ROWS):
             o = min(begin, outputs - ROWS)  # the last ones again, rather than fewer
             a = weights + (u % groups * outputs + o) * k * SIZE
@@ -174,29 +176,29 @@ def convolve(w: Any, block: Any, blocks: Any) -> None:
                 j += LANES
             for i in static(ROWS):
                 shift = vset(load(bias + (u % groups * outputs + o + i) * SIZE)) if BIAS else vset(0.0)
-                target = y + u // groups * y_image + (u % groups * outputs + o + i) * y_channel
+                target = y + u // groups * y_image + (u % groups * outputs + o + i) * y_channel + deep * y_plane
                 for r in range(lines):
                     for c in range(0, columns, LANES):
                         n = columns - c
-                        v = ldm(z + i * z_row + (r * pitch + c) * SIZE, n, 0.0)
-                        v = v + shift if BIAS else v
+                        number = ldm(z + i * z_row + (r * pitch + c) * SIZE, n, 0.0)
+                        number = number + shift if BIAS else number
                         if y_step == SIZE:
-                            stm(target + r * y_line + c * SIZE, v, n)
+                            stm(target + r * y_line + c * SIZE, number, n)
                         else:
-                            stg(target + r * y_line + c * y_step, y_step, v, min(n, LANES))
+                            stg(target + r * y_line + c * y_step, y_step, number, min(n, LANES))
 
 
 def weigh(w: Any, block: Any, blocks: Any) -> None:
-    """Words: prepared images, bytes from image to image, from group to group; table; slopes of the result at the pitch
-    of the images, bytes from image to image, from channel to channel; gradient of the weight; images, groups, channels
-    of the result and of the images in a group, lines and columns of a window; windows of an image; images of a part;
-    where windows hang over, a plane of ones at those that do not, and what is 1 where that matters, as numbers of the
-    images are not finite."""
-    x, x_image, x_group, offsets, g, g_image, g_channel, target = [word_at(w, i) for i in static(8)]
-    images, groups, outputs, inputs, lines, columns, span, part = [word_at(w, i) for i in static(8, 16)]
-    windows = integer(0)
-    if HANGING and load_int(word_at(w, 17)) != 0:
-        windows = word_at(w, 16)
+    """Words: prepared images, bytes from image to image, from group to group, from plane to plane of windows; table;
+    slopes of the result at the pitch of the images, bytes from image to image, from channel to channel, from plane to
+    plane; gradient of the weight; images, planes, groups, channels of the result and of the images in a group, lines of
+    all planes and columns of a window; windows of a plane; planes of a part; where windows hang over, a plane of ones
+    at those that do not, and what is 1 where that matters, as numbers of the images are not finite."""
+    x, x_image, x_group, x_plane, offsets, g, g_image, g_channel, g_plane, target = [word_at(w, i) for i in static(10)]
+    images, planes, groups, outputs, inputs, lines, columns, span, part = [word_at(w, i) for i in static(10, 19)]
+    windows, count = integer(0), images * planes
+    if HANGING and load_int(word_at(w, 20)) != 0:
+        windows = word_at(w, 19)
     across, along = (columns + TAPS - 1) // TAPS, (outputs + ROWS - 1) // ROWS
     units = groups * along * inputs * lines * across
     for u in range(units * block // blocks, units * (block + 1) // blocks):
@@ -207,19 +209,20 @@ def weigh(w: Any, block: Any, blocks: Any) -> None:
         o, group = min(rest % along * ROWS, outputs - ROWS), rest // along
         k = (i * lines + line) * columns + t0
         total = [[vset(0.0) for t in static(TAPS)] for r in static(ROWS)]
-        for n0 in range(0, images, part):
+        for n0 in range(0, count, part):
             acc = [[vset(0.0) for t in static(TAPS)] for r in static(ROWS)]
-            for n in range(n0, min(n0 + part, images)):
-                source = x + n * x_image + group * x_group
-                slopes = g + n * g_image + (group * outputs + o) * g_channel
+            for n in range(n0, min(n0 + part, count)):
+                image, deep = n // planes, n % planes
+                source = x + image * x_image + group * x_group + deep * x_plane
+                slopes = g + image * g_image + (group * outputs + o) * g_channel + deep * g_plane
                 pixels = [source + load_int(offsets + 8 * (k + t)) for t in static(TAPS)]
                 for j in range(0, span, LANES):
-                    count = min(span - j, LANES)
-                    values = [ldm(pixels[t] + j * SIZE, count, 0.0) for t in static(TAPS)]
+                    m = min(span - j, LANES)
+                    values = [ldm(pixels[t] + j * SIZE, m, 0.0) for t in static(TAPS)]
                     for r in static(ROWS):
-                        slope = ldm(slopes + r * g_channel + j * SIZE, count, 0.0)
+                        slope = ldm(slopes + r * g_channel + j * SIZE, m, 0.0)
                         if HANGING and windows != 0:
-                            there = ldm(windows + j * SIZE, count, 0.0) != 0.0
+                            there = ldm(windows + j * SIZE, m, 0.0) != 0.0
                             for t in static(TAPS):
                                 acc[r][t] = select(there, fma(slope, values[t], acc[r][t]), acc[r][t])
                         else:
