@@ -7,6 +7,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
+from tensorgraph.compile.entry import Entry
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 6)).astype(np.float32)
@@ -143,3 +144,58 @@ def test_inside_a_transform_it_goes_through_the_tape() -> None:
     near(tg.grad(f)(x).numpy(), tg.grad(f.function)(x).numpy())
     near(tg.hessian(f)(x).numpy(), tg.hessian(f.function)(x).numpy())
     assert f(x).requires_grad
+
+
+def test_several_results_have_a_history_and_each_gradient_is_of_those_that_it_reaches() -> None:
+    w = tg.Parameter([1.0, 2.0], name="w")
+
+    def plain(x: Any) -> Any:
+        h = tg.tanh(x * w)
+        return {"loss": (h**2).sum(), "root": tg.sqrt(x * w), "seen": h.detach(), "h": h}
+
+    f = tg.compile(plain)
+    x = tg.tensor([0.0, 0.7], requires_grad=True)  # where the root has no slope
+    for _ in range(3):
+        for names in (["loss"], ["h"], ["h", "loss"], ["root", "h"]):
+            found, expected = [], []
+            for function, into in ((f, found), (plain, expected)):
+                out = function(x)
+                assert not out["seen"].requires_grad
+                total = sum(out[name][-1] if name == "root" else out[name].sum() for name in names)
+                with np.errstate(invalid="ignore"):
+                    into += tg.gradients(total, [w, x], retain_graph=True)
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, equal_nan=True)
+                assert ("root" in names) != bool(np.isfinite(a.numpy()).all())
+    out, kept = f(x), plain(x)
+    g, h = (tg.gradients(t["loss"] + t["h"].sum(), x, create_graph=True) for t in (out, kept))
+    near(tg.gradients((g**2).sum(), w).numpy(), tg.gradients((h**2).sum(), w).numpy())
+    assert pullings(f) == 1
+
+
+def test_a_function_whose_results_have_no_history_runs_as_kernels_where_gradients_are_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = network().eval()
+    functions = [tg.compile(lambda x: tg.argmax(model(x), axis=1)), tg.compile(lambda x: model(x).detach())]
+    expected = [f.function(X).numpy() for f in functions]
+    for f in functions:
+        f(X)
+    monkeypatch.setattr(Entry, "evaluate", lambda *_: pytest.fail("it went through the tape again"))
+    for f, value in zip(functions, expected, strict=True):
+        got = f(X)
+        assert not got.requires_grad
+        near(got.numpy(), value)
+
+
+def test_a_parameter_that_is_frozen_and_thawed_has_gradients_again() -> None:
+    layer = nn.Linear(6, 3, seed=0)
+    f = tg.compile(lambda x: layer(x).sum())
+    for wanted in (False, True, False, True):
+        for p in layer.parameters():
+            p.requires_grad_(wanted)
+        for _ in range(2):
+            loss = f(X)
+            assert loss.requires_grad == wanted
+        if wanted:
+            near(tg.gradients(loss, layer.weight).numpy(), tg.gradients(f.function(X), layer.weight).numpy())

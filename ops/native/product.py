@@ -186,7 +186,9 @@ def records_of(call: Call, given: Products, out: Place, ending: Ending = Ending(
     """Put the records of products into a call, which together write all of `out`."""
     m, n, k = given.sizes
     count = out.size // (m * n)
-    blocks = blocks_of(2 * out.size * k, m * count)
+    # of few rows the time is that of reading B, unless a nearer cache holds it
+    far = 16 * n * k * count if n * k * out.dtype.itemsize > LARGE and not given.axes else 0
+    blocks = blocks_of(max(2 * out.size * k, far), m * count)
     if ending == Ending():
         given = _turned(given)
         if is_dots(given):

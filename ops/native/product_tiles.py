@@ -19,6 +19,7 @@ __all__ = ["add_rows", "product", "product_packed"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
 TALL = 12  # rows of a tile of one vector
+FEW, AHEAD = 2, 4  # rows of a tile that is worth reading ahead for, and how many k's
 ROWS, VECS, BIAS, RELU, PACKED = 8, 2, False, False, False  # of these
 
 
@@ -46,6 +47,9 @@ def tile(
                 prefetch(c + i * c_row + v * BYTES)
     at, left = 0, k
     while left > 0:
+        if ROWS <= FEW:  # whose time is that of B's way here, of which rows may lie a page apart
+            for v in static(vecs):
+                prefetch(b + AHEAD * b_row + v * BYTES)
         columns = [read(b + v * BYTES, n, masked and v == vecs - 1) for v in static(vecs)]
         for i in static(rows):
             x = vset(load(lines[i] + at))

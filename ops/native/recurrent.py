@@ -46,7 +46,7 @@ class _Layer:
         self.dtype, lengths = given["x"].dtype, given["lengths"]
         self.numbers = [self.batch, self.steps, self.units, address(lengths), int(self.reverse)]
         self.constants: dict[str, Any] = dict(
-            tile_of(8), **CONSTANTS, CELL=cell, WIDTH=self.gates, PADDED=lengths is not None
+            tile_of(min(self.batch, 8)), **CONSTANTS, CELL=cell, WIDTH=self.gates, PADDED=lengths is not None
         )
 
     def get(self, name: str) -> int | Address:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgraph.compile.gradients import gradient_cells
 from tensorgraph.compile.native_runner import NativeRunner
-from tensorgraph.compile.pulling import Pulling, pulling_of
+from tensorgraph.compile.pulling import Pulling, has_history, pulling_of
 from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.results import apart
 from tensorgraph.compile.runner import Options, Runner, gradient_runner, runner_of
@@ -197,6 +197,7 @@ class Entry:
         place = {decl.var: cell for decl, cell in zip(self.traced.graph.cells, cells, strict=True)}
         if plain and not self.tried:
             self.tried, self.pulling = True, pulling_of(self, tensors, outputs)
+            self.records = any(map(has_history, outputs))
         with whole():
             for write, value in zip(self.traced.graph.writes, written, strict=True):
                 place[write.cell].assign(value)

@@ -4,7 +4,8 @@ The plan:
 1. the first call runs through the tape as eager code does, which tells what the result depends on;
 2. from then on a call is one node of the tape: its forward is the graph's runner, its parents are the arguments and
    parameters that the result depends on, and what it keeps are the arrays as they were, by reference;
-3. its gradient is a graph of its own, which computes the forward again, traced and planned when it is first asked for;
+3. its gradient is a graph of its own, which computes the forward again, traced and planned when it is first asked for,
+   one for each choice of results that a gradient reaches: the others are no part of it;
 4. where that gradient is to be differentiated itself, the graph runs again through the tape.
 """
 
@@ -33,9 +34,12 @@ from tensorgraph.transforms.custom import Result, custom_op
 if TYPE_CHECKING:
     from tensorgraph.compile.entry import Entry
 
-__all__ = ["Pulling", "pulling_of"]
+__all__ = ["Pulling", "has_history", "pulling_of"]
 
-LEAF = flatten(0)[1]
+
+def has_history(value: Any) -> bool:
+    """Whether a result is connected to what it was computed from."""
+    return isinstance(value, Tensor) and value._node is not None
 
 
 def pulling_of(entry: Entry, tensors: Sequence[Any], outputs: Sequence[Any]) -> Pulling | None:
@@ -50,15 +54,15 @@ def pulling_of(entry: Entry, tensors: Sequence[Any], outputs: Sequence[Any]) -> 
         What it gave, with history.
     """
     graph, traced = entry.traced.graph, entry.traced
-    recorded = [n for n, out in enumerate(outputs) if isinstance(out, Tensor) and out._node is not None]
-    if len(recorded) != 1 or graph.provenance.captured or traced.left or traced.found:
+    recorded = [n for n, out in enumerate(outputs) if has_history(out)]
+    if not recorded or graph.provenance.captured or traced.left or traced.found:
         return None
     if any(eq.is_gradient for eq in graph.equations):
         return None
-    behind = set(reachable([outputs[recorded[0]]._node]))
+    behind = set(reachable([outputs[n]._node for n in recorded]))
     given = [*tensors, *traced.cells]
-    wanted = [n for n, t in enumerate(given) if isinstance(t, Tensor) and t._node is not None and t._node in behind]
-    return Pulling(entry, recorded[0], wanted) if wanted else None
+    wanted = [n for n, t in enumerate(given) if has_history(t) and t._node in behind]
+    return Pulling(entry, recorded, wanted) if wanted else None
 
 
 class Pulling:
@@ -67,20 +71,21 @@ class Pulling:
     Parameters
     ----------
     entry : Entry
-    output : int
-        The one that has a history.
+    recorded : list of int
+        The outputs that have a history.
     wanted : list of int
-        What it depends on: arguments by number, then cells.
+        What they depend on: arguments by number, then cells.
     """
 
-    def __init__(self, entry: Entry, output: int, wanted: list[int]) -> None:
-        self.entry, self.output, self.wanted = entry, output, wanted
+    def __init__(self, entry: Entry, recorded: list[int], wanted: list[int]) -> None:
+        self.entry, self.recorded, self.wanted = entry, recorded, wanted
         graph = entry.traced.graph
         self.graph, self.options = graph, entry.options
         self.cells = entry.traced.cells
         place = {decl.var: n for n, decl in enumerate(graph.cells)}
         self.written = frozenset(place[write.cell] for write in graph.writes)
-        self._runner: Runner | None = None
+        self.tree = flatten([0] * len(recorded))[1]
+        self._runners: dict[tuple[int, ...], Runner] = {}
 
     def call(self, tensors: Sequence[Any]) -> list[Any]:
         """The outputs for a call's arguments, one of them with history."""
@@ -102,49 +107,52 @@ class Pulling:
         # of cells no more than those are held while the runner writes into others
         parents = [tensors[n] if n < count else self.cells[n - count]._live() for n in self.wanted]
         kept = call.run()
-        recorded = wrap(call.results[self.output])
+        recorded = [wrap(call.results[n]) for n in self.recorded]
         result = Result()
-        result.avals, result.treedef = (recorded.aval,), LEAF
+        result.avals, result.treedef, result.whole = tuple(t.aval for t in recorded), self.tree, False
         node = new(Node)
         node.op, node.parents, node.number = custom_op, (tuple(t._node for t in parents),), next_number()
         saved = {"args": [t._value for t in parents], "kept": kept}
         node.saved = tuple([saved.get(name) for name in custom_op.calls["saves"]])
         node.attrs = {"forward": call.forward, "backward": call.backward, "result": result}
         node.scope = modes.current().scope
-        node.shape, node.dtype = (recorded.shape,), (recorded.dtype,)
+        node.shape, node.dtype = tuple(t.shape for t in recorded), tuple(t.dtype for t in recorded)
         frame = caller(getframe(2))
         node.code, node.lasti = (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
-        recorded._node = projection(node, 0)
         outputs = [wrap(v) if type(v) is np.ndarray else v for v in call.results]
         call.results = []
-        outputs[self.output] = recorded
+        for k, (n, tensor) in enumerate(zip(self.recorded, recorded, strict=True)):
+            tensor._node = projection(node, k)
+            outputs[n] = tensor
         return outputs
 
-    def pull(self, values: Sequence[Any], g: Any) -> list[Any]:
-        """The gradients of the output, times a cotangent, by what was asked for."""
+    def pull(self, values: Sequence[Any], reached: Sequence[int], gs: Sequence[Any]) -> list[Any]:
+        """The gradients of some outputs, times cotangents, by what was asked for."""
+        key = tuple(reached)
         with self.entry.lock:
-            if self._runner is None:
-                self._runner = self._plan(values, g)
-            return self._runner.run([*values, g])
+            if key not in self._runners:
+                self._runners[key] = self._plan(values, reached, gs)
+            return self._runners[key].run([*values, *gs])
 
-    def _plan(self, values: Sequence[Any], g: Any) -> Runner:
+    def _plan(self, values: Sequence[Any], reached: Sequence[int], gs: Sequence[Any]) -> Runner:
         count = len(self.graph.inputs)
 
-        def pullback(values: Sequence[Any], g: Any) -> Any:
+        def pullback(values: Sequence[Any], gs: Sequence[Any]) -> Any:
             outputs, _ = inline(self.graph, values[:count], values[count:])
-            return gradients([outputs[self.output]], [values[n] for n in self.wanted], [g])
+            return gradients([outputs[n] for n in reached], [values[n] for n in self.wanted], gs)
 
         given = [wrap(v) if type(v) is np.ndarray else v for v in values]
         for n in self.wanted:
             given[n] = wrap(values[n]).requires_grad_()
         with modes.use(grad=True, quiet=True):
-            graph = trace(pullback, given, g).transform()
+            graph = trace(pullback, given, [*gs]).transform()
         return runner_of(graph, (), self.options)
 
-    def again(self, values: Sequence[Any]) -> Any:
-        """The output once more, through the tape."""
+    def again(self, values: Sequence[Any]) -> dict[int, Any]:
+        """The outputs that have a history once more, through the tape."""
         count = len(self.graph.inputs)
-        return evaluate(self.graph, values[:count], values[count:], True)[0][self.output]
+        outputs = evaluate(self.graph, values[:count], values[count:], True)[0]
+        return {n: outputs[n] for n in self.recorded}
 
 
 class _Kept:
@@ -176,18 +184,22 @@ class _Call:
         return kept
 
     def forward(self, *tensors: Tensor) -> Any:
-        """The result once more, with history: for a derivative of the gradient."""
+        """The results once more, with history: for a derivative of the gradient."""
         kept = None if self.kept is None else self.kept()
         assert kept is not None
         self.recorded = tensors
-        return self.pulling.again(self._with(kept, tensors)), kept
+        return [*self.pulling.again(self._with(kept, tensors)).values()], kept
 
-    def backward(self, kept: _Kept, g: Any) -> list[Any]:
-        """The gradients of what was wanted."""
-        if not isinstance(g, Tensor) or not modes.current().grad:
-            return self.pulling.pull(kept.arrays, g._value if isinstance(g, Tensor) else g)
-        out = self.pulling.again(self._with(kept, self.recorded))
-        found: list[Any] = gradients([out], list(self.recorded), [g], create_graph=True)
+    def backward(self, kept: _Kept, given: Any) -> list[Any]:
+        """The gradients of what was wanted, for the cotangents that there are."""
+        pulling = self.pulling
+        cotangents = given if type(given) is tuple else (given,)
+        reached = [n for n, g in zip(pulling.recorded, cotangents, strict=True) if g is not None]
+        gs = [g for g in cotangents if g is not None]
+        if not modes.current().grad or not any(isinstance(g, Tensor) for g in gs):
+            return pulling.pull(kept.arrays, reached, [g._value if isinstance(g, Tensor) else g for g in gs])
+        outputs = pulling.again(self._with(kept, self.recorded))
+        found: list[Any] = gradients([outputs[n] for n in reached], list(self.recorded), gs, create_graph=True)
         return found
 
     def _with(self, kept: _Kept, tensors: Sequence[Tensor]) -> list[Any]:

@@ -43,12 +43,13 @@ def nothing(shape: Any, dtype: Any) -> Tensor:
     return made
 
 
-def _whole(gs: Any, like: Any) -> list[Tensor]:
-    """Cotangents as Tensors, zeros for those that did not arrive."""
+def _whole(gs: Any, result: Result) -> list[Tensor | None]:
+    """Cotangents as Tensors, zeros for those that did not arrive, or None."""
     return [
-        nothing(a.shape, a.dtype) if type(g) is float else g if isinstance(g, Tensor) else wrap(g)
-        for g, a in zip(gs, like, strict=True)
-    ]
+        (nothing(a.shape, a.dtype) if result.whole else None) if type(g) is float
+        else g if isinstance(g, Tensor) else wrap(g)
+        for g, a in zip(gs, result.avals, strict=True)
+    ]  # fmt: skip
 
 
 def _same_kind(result: Any, recorded: bool) -> Any:
@@ -56,13 +57,17 @@ def _same_kind(result: Any, recorded: bool) -> Any:
 
 
 class Result:
-    """Types and structure of a function's results: known when it has run, or from its graph."""
+    """Types and structure of a function's results: known when it has run, or from its graph.
 
-    __slots__ = ("avals", "captured", "treedef")
+    `whole`: whether its rule is given zeros for a result that no gradient reaches, rather than None.
+    """
+
+    __slots__ = ("avals", "captured", "treedef", "whole")
 
     def __init__(self) -> None:
         self.avals: tuple[Aval, ...] = ()
         self.treedef: Any = None
+        self.whole = True
         self.captured: Any = None  # a place on the tape that forward uses and was not given
 
     def __eq__(self, other: object) -> bool:
@@ -156,7 +161,7 @@ def _unconnected(kept: Any) -> bool:
 
 def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, backward: Any, result: Result) -> Any:
     recorded = any(isinstance(v, Tensor) for v in (*args, *g_outs))
-    gs = _whole(g_outs, result.avals)
+    gs = _whole(g_outs, result)
     with modes.use(grad=recorded):
         if recorded:  # the residuals depend on the arguments: make them again, so that their derivative is right
             tensors = _tensors(args)
@@ -165,7 +170,10 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
                 kept = _told(lambda: _pair(_with_history(forward)(*tensors))[1], tensors, "forward", _unconnected)
             rule = _with_history(backward)
             grads = _told(
-                lambda: rule(kept, gs[0] if len(gs) == 1 else tuple(gs)), [*tensors, *gs], "backward", lambda _: True
+                lambda: rule(kept, gs[0] if len(gs) == 1 else tuple(gs)),
+                [*tensors, *[g for g in gs if g is not None]],
+                "backward",
+                lambda _: True,
             )
         else:
             grads = backward(kept, gs[0] if len(gs) == 1 else tuple(gs))
