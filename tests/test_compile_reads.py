@@ -1,8 +1,10 @@
 """Ways to what a compiled function reads that no name of its leads to; and what it made itself, which it may change."""
 
 import builtins
+import collections
 import copy
 import dataclasses
+import functools
 import gc
 import operator
 import weakref
@@ -214,6 +216,91 @@ def _memory() -> Any:
     data = bytearray(b"\x02\x03")
     view = memoryview(data)
     return lambda x: x * view[0], lambda: data.__setitem__(0, 9)
+
+
+def _keywords_of_a_partial() -> Any:
+    scaled = functools.partial(lambda x, rate: x * rate, rate=2.0)
+    return lambda x: scaled(x), lambda: scaled.keywords.update(rate=5.0)
+
+
+def _field_of_a_named_tuple() -> Any:
+    pair = collections.namedtuple("pair", "rates name")([2.0], "a")
+    return lambda x: x * pair.rates[0], lambda: pair.rates.__setitem__(0, 5.0)
+
+
+def _members_of_a_weak_set() -> Any:
+    held = [Config()]
+    known = weakref.WeakSet(held)
+    return lambda x: x * sum(one.rate for one in known), lambda: setattr(held[0], "rate", 5.0)
+
+
+def _length_of_a_weak_set() -> Any:
+    held = [Config()]
+    known = weakref.WeakSet(held)
+    return lambda x: x * len(known), lambda: (held.append(Config()), known.add(held[-1]))
+
+
+def _attribute_of_a_function() -> Any:
+    def scaled(x: Any) -> Any:
+        return x * scaled.rate  # type: ignore[attr-defined]
+
+    scaled.rate = 2.0  # type: ignore[attr-defined]
+    return scaled, lambda: setattr(scaled, "rate", 5.0)
+
+
+def _attribute_that_a_function_may_lack() -> Any:
+    def scaled(x: Any) -> Any:
+        try:
+            return x * scaled.rate  # type: ignore[attr-defined]
+        except AttributeError:
+            return x * 2.0
+
+    return scaled, lambda: setattr(scaled, "rate", 5.0)
+
+
+def _method_of_a_class_behind() -> Any:
+    class Behind:
+        def scaled(self, x: Any) -> Any:
+            return x * 2.0
+
+    class Before(Behind):
+        def scaled(self, x: Any) -> Any:
+            return super().scaled(x) + 1.0
+
+    one = Before()
+    return lambda x: one.scaled(x), lambda: setattr(Behind, "scaled", lambda self, x: x * 5.0)
+
+
+def _getter() -> Any:
+    config, rate = Config(), operator.attrgetter("rate")
+    return lambda x: x * rate(config), lambda: setattr(config, "rate", 5.0)
+
+
+def _getter_of_items() -> Any:
+    configs = [Config(), Config(3.0)]
+    return lambda x: x * max(map(operator.attrgetter("rate"), configs)), lambda: setattr(configs[0], "rate", 5.0)
+
+
+def _slot_by_its_name() -> Any:
+    class Slotted:
+        __slots__ = ("rate",)
+
+    one, name = Slotted(), "rate"
+    one.rate = 2.0  # type: ignore[attr-defined]
+    return lambda x: x * getattr(one, name), lambda: setattr(one, "rate", 5.0)
+
+
+def _pattern() -> Any:
+    config = Config()
+
+    def f(x: Any) -> Any:
+        match config:
+            case Config(rate=2.0):
+                return x
+            case Config(rate=rate):
+                return x * rate
+
+    return f, lambda: setattr(config, "rate", 5.0)
 
 
 READS: dict[str, Callable[[], Any]] = {

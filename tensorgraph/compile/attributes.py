@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections import namedtuple
 from collections.abc import Iterator, Mapping
 from types import (
     BuiltinFunctionType,
@@ -32,6 +33,7 @@ STDLIB = sysconfig.get_paths()["stdlib"]
 OTHERS = ("tensorgraph", "numpy", "builtins", "numba", "llvmlite")
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
 ACCESSORS = ("fget", "func")  # of a property, and of a cached one
+FIELD: type = type(vars(namedtuple("One", "field"))["field"])  # of which a named tuple's class has one each
 MISSING = object()
 PROXIES: WeakKeyDictionary[type, Any] = WeakKeyDictionary()  # one object a class, to know it again
 
@@ -55,8 +57,13 @@ def read_attribute(value: Any, name: str, path: str) -> tuple[Any, list[Guard]]:
         return _item(vars(value), name, path)
     if isinstance(value, type):
         return class_attribute(value, name, path)
+    if isinstance(value, FunctionType) and not hasattr(FunctionType, name):  # one that somebody has given it
+        given = vars(value)
+        return _item(given, name, path) if name in given else (MISSING, [AbsentGuard(path, given, name)])
     if is_plain(value) or isinstance(value, (Tensor, np.ndarray, *FUNCTIONS)):
         return MISSING, []
+    if isinstance(value, tuple) and type(vars(type(value)).get(name)) is FIELD:
+        return getattr(value, name), []
     own = getattr(value, "__dict__", None)
     if name == "__dict__":
         return (MISSING, []) if own is None or is_marked(value) else (own, [])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-__all__ = ["Chain", "Varying", "attribute_names", "chains", "links_behind", "varying_names"]
+__all__ = ["Chain", "Varying", "attribute_names", "chains", "links_behind", "reads_by_name", "varying_names"]
 
 Links = tuple[tuple[bool, Any], ...]
 
@@ -20,6 +20,7 @@ FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 STORES = ("STORE_FAST", "DELETE_FAST")
 WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
+BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__", "attrgetter", "methodcaller"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,12 @@ def _is_key(instruction: dis.Instruction) -> bool:
     """Whether a constant comes that is followed; where another one does, a tuple, the chain ends in what holds it."""
     kinds = (str, int, bool, float, bytes, type(None))
     return instruction.opname == "LOAD_CONST" and type(instruction.argval) in kinds
+
+
+@functools.lru_cache(maxsize=1024)
+def reads_by_name(code: CodeType) -> bool:
+    """Whether the code may read attributes that no chain of it names: by `getattr` and its like, or by a pattern."""
+    return not BY_NAME.isdisjoint(code.co_names) or any(i.opname == "MATCH_CLASS" for i in dis.get_instructions(code))
 
 
 @functools.lru_cache(maxsize=1024)

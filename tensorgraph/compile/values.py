@@ -17,6 +17,8 @@ from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
+from operator import attrgetter, methodcaller
 from types import CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
@@ -25,7 +27,7 @@ import numpy as np
 from tensorgraph.compile.attributes import FUNCTIONS, MISSING, is_library, read_attribute, values_of, written
 from tensorgraph.compile.guards import ArrayGuard, BytesGuard, ContentsGuard, ContextGuard, GradGuard, Guard
 from tensorgraph.compile.origins import is_held
-from tensorgraph.compile.reads import attribute_names
+from tensorgraph.compile.reads import attribute_names, reads_by_name
 from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import getrefcount
@@ -41,7 +43,8 @@ WRAPPERS = (MappingProxyType, UserDict, UserList, ChainMap)  # of other containe
 CONTAINERS = (list, dict, set, deque, *WRAPPERS)
 INDEXED = (dict, list, tuple, deque, *WRAPPERS)
 BYTES = (bytearray, Numbers, memoryview)
-BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__"})  # what reads attributes that no chain names
+WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+GETTERS = (attrgetter, methodcaller)  # objects that read attributes of what they are called with
 KEPT = PASSING | {"_hooks", "_place"}
 
 
@@ -69,6 +72,7 @@ class Values:
         self.generators: dict[int, tuple[Any, ...]] = {}  # of random numbers of others: where, reading, state, return
         self.looked: set[tuple[int, int, bool]] = set()
         self.kept: list[Any] = []  # what has its address in `looked`
+        self.by_getters: dict[CodeType, bool] = {}  # whether code has an object that reads attributes by their names
 
     def look(self, value: Any, path: str) -> bool:
         """Whether a chain goes on behind a value; modules and optimisers are noted, items of containers guarded."""
@@ -107,10 +111,24 @@ class Values:
             self.add(BytesGuard(path, value))
         elif isinstance(value, (ContextVar, weakref.ref)):
             self.inside(value, path, code)
-        elif code is not None and not isinstance(value, ModuleType) and not BY_NAME.isdisjoint(code.co_names):
+        elif isinstance(value, partial):
+            self.last(value.func, path, code)
+            self.whole((value.args, value.keywords), path)
+        elif isinstance(value, WEAK):
+            self.contents(value.data, path)  # type: ignore[union-attr]
+            if code is not None:
+                self.items((*values_of(value),), path, code)
+        elif code is not None and not isinstance(value, ModuleType) and self.is_by_name(code):
             own = getattr(value, "__dict__", None)
             if type(own) is dict:
                 self.items(own, path, code)
+            for name in (n for base in type(value).__mro__ for n in _slots(base)):
+                for guard in read_attribute(value, name, f"{path}.{name}")[1]:
+                    self.add(guard)
+
+    def is_by_name(self, code: CodeType) -> bool:
+        """Whether code reads attributes that no chain names."""
+        return reads_by_name(code) or self.by_getters.get(code, False)
 
     def items(self, container: Any, path: str, code: CodeType) -> None:
         """The items of a container, and of objects in it the attributes that the code names."""

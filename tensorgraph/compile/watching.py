@@ -52,7 +52,7 @@ from tensorgraph.compile.outside import (
 )
 from tensorgraph.compile.reads import Chain, chains, links_behind, varying_names
 from tensorgraph.compile.structure import is_plain
-from tensorgraph.compile.values import INDEXED, Values
+from tensorgraph.compile.values import GETTERS, INDEXED, Values
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tape import INTERNAL
 from tensorgraph.engine.tensor import Tensor
@@ -252,6 +252,9 @@ class Watcher(Values):
         """Follow what is read of globals, of the closure and of arguments."""
         code, here = frame.f_code, frame.f_locals
         self.method(code, here)
+        if self.by_getters.get(code) is None:
+            held = (*map(frame.f_globals.get, code.co_names), *here.values())
+            self.by_getters[code] = any(isinstance(value, GETTERS) for value in held)
         free: dict[str, Any] | None = None
         for chain in chains(code):
             if chain.root == "global":
@@ -274,12 +277,16 @@ class Watcher(Values):
         if (kind, code) in self.methods or kind.__module__ == "builtins":
             return
         self.methods.add((kind, code))
-        value, guards = class_attribute(kind, code.co_name, f"{kind.__name__}.{code.co_name}")
-        function = function_of(value, code)
-        if function is not None:
-            for guard in guards:
+        for n, base in enumerate(kind.__mro__):  # behind the first one by `super()`
+            function = function_of(vars(base).get(code.co_name), code)
+            if function is None:
+                continue
+            path = f"{base.__name__}.{code.co_name}"
+            first = all(code.co_name not in vars(other) for other in kind.__mro__[:n])
+            for guard in class_attribute(kind if first else base, code.co_name, path)[1]:
                 self.add(guard)
             self.learn(function)
+            break
 
     def argument(self, frame: FrameType) -> None:
         """A function of a library reads all that its argument holds."""
