@@ -95,19 +95,20 @@ full = op(
 
 
 def _eye(*, n: Any, m: Any = None, k: Any = 0, dtype: Any = None) -> Any:
-    rows, columns = _eye_shape(n, m)
-    (diagonal,) = integers(k, "k")
-    return np.eye(rows, columns, max(min(diagonal, columns), -rows), _dtype(dtype))  # NumPy's k is no longer than C's
+    rows, columns = _eye_shape(n, m, k)
+    return np.eye(rows, columns, max(min(int(k), columns), -rows), _dtype(dtype))  # NumPy's k is no longer than C's
 
 
-def _eye_shape(n: Any, m: Any) -> tuple[int, int]:
+def _eye_shape(n: Any, m: Any, k: Any) -> tuple[int, int]:
+    if len(integers(k, "k")) != 1 or isinstance(k, (tuple, list)):
+        raise TypeError(f"k must be an integer, got {k!r}")
     rows = canonical_size(n, "n")
     return rows, rows if m is None else canonical_size(m, "m")
 
 
 eye = op(
     "eye(*, n: int, m: int | None = None, k: int = 0, dtype=None)", _eye, creation, also=("identity",),
-    infer_rule=lambda *, n, m, k, dtype: Aval(_eye_shape(n, m), _dtype(dtype)),
+    infer_rule=lambda *, n, m, k, dtype: Aval(_eye_shape(n, m, k), _dtype(dtype)),
     examples=(((), dict(n=3)), ((), dict(n=2, m=4, k=1))),
     doc="""Ones on a diagonal, zeros elsewhere: the identity matrix of n rows, or n rows and m columns with diagonal k.
 
@@ -157,9 +158,8 @@ def _spaced(function: Any) -> Any:
     """NumPy's function of this spacing, computed in float64 and given in the wanted dtype."""
 
     def forward(*, start: Any, stop: Any, num: Any = 50, endpoint: Any = True, dtype: Any = None, **others: Any) -> Any:
-        for name, value in {"start": start, "stop": stop, **others}.items():
-            number(value, name)
         kind = default_dtype() if dtype is None else canonical_dtype(dtype)
+        _spaced_infer(start=start, stop=stop, num=num, endpoint=endpoint, dtype=dtype, **others)
         with np.errstate(all="ignore"):  # what is not finite makes NaN
             return function(start, stop, canonical_size(num, "num"), bool(endpoint), dtype=kind, **others)
 
@@ -167,6 +167,8 @@ def _spaced(function: Any) -> Any:
 
 
 def _spaced_infer(*, start: Any, stop: Any, num: Any, endpoint: Any, dtype: Any, **others: Any) -> Aval:
+    for name, value in {"start": start, "stop": stop, **others}.items():
+        number(value, name)
     return Aval((canonical_size(num, "num"),), _dtype(dtype))
 
 

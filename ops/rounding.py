@@ -10,6 +10,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise
 from tensorgraph.ops.arithmetic import sign
+from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import scalar as scalars
 from tensorgraph.ops.logic import isfinite, where
 
@@ -99,9 +100,16 @@ def _nan_to_num(x: Any, *, nan: float = 0.0, posinf: float | None = None, neginf
     return np.nan_to_num(x, True, nan, posinf, neginf)
 
 
+def _nan_to_num_infer(x: Any, **values: Any) -> Any:
+    for name, value in values.items():
+        if value is not None or name == "nan":
+            number(value, name)
+    return _same(x)
+
+
 nan_to_num = op(
     "nan_to_num(x, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None)", _nan_to_num,
-    elementwise, scalar=scalars.finite, numpy=(np.nan_to_num,), infer_rule=lambda x, **_: _same(x),
+    elementwise, scalar=scalars.finite, numpy=(np.nan_to_num,), infer_rule=_nan_to_num_infer,
     methods=("nan_to_num",),
     vjp=dict(x=lambda g, x: where(isfinite(x), g, 0.0)), flops=3, traits=("gates", "idempotent"),
     examples=((((3, 4),), {}), (((5,),), dict(nan=1.0, posinf=2.0, neginf=-2.0))),

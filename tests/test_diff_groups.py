@@ -127,3 +127,15 @@ def test_an_edit_in_the_middle_of_a_stack_has_a_template_on_each_side():
     drawing = tg.diff(graph, tg.trace(model, tg.i64[2, 16])).draw()
     assert [group.count for group in drawing.groups if group.count > 1] == [4, 4]
     assert {node.title for node in drawing.nodes if node.status} == {"relu", "gelu", "matmul"}
+
+
+def test_layers_that_are_gone_from_the_middle_of_a_list_of_other_sizes():
+    def traced(*layers):  # of other numbers each time, so that only types and places tell
+        return tg.trace(nn.Sequential(nn.Linear(4, 8), *layers, nn.Linear(8, 2)), tg.f32[3, 4])
+
+    long = traced(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
+    short = traced(nn.Linear(8, 8), nn.ReLU())
+    assert "- Linear 3: 2 equations, 2 cells" in str(tg.diff(long, short)).replace("  ", " ")
+    assert "> 5 is 3: 2 cells" in str(tg.diff(long, short))
+    assert tg.diff(long, short).summary().endswith("2 removed, 1 changed, 1 moved")
+    assert tg.diff(short, long).summary().endswith("2 added, 1 changed, 1 moved")

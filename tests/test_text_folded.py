@@ -377,3 +377,14 @@ def test_parameters_stand_in_the_order_in_which_members_are_declared() -> None:
     with pytest.warns(RuntimeWarning, match="no gradient reached blocks.0.weight"):
         graph = tg.trace(step, tg.f32[2, 3])
     assert "parameters(pair)[2:4]" in read_back(graph)
+
+
+def test_a_loop_over_what_an_argument_holds_at_several_depths() -> None:
+    def f(p: Any) -> Any:
+        (x,), y = p[0], p[1]["k"]
+        for k in (y, x):  # which are the leaves of p in their order backwards, and p is no list of them
+            h = tg.stop_gradient(tg.sigmoid(y) + 1.0) + k
+        return h * x
+
+    graph = tg.trace(f, ((tg.f32[3],), {"k": tg.f32[3]}))
+    assert 'for v in [p[1]["k"], p[0][0]]:' in read_back(graph)

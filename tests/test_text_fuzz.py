@@ -230,9 +230,16 @@ def test_large_deep_and_hostile_texts(text: str) -> None:
         ("softmax_vjp(ids, None, ids, want=(True,))", "x, which is no float"),
         ("layer_norm_vjp(x, w, None, None, None, None, None, None, ct, want=(True, True, True))", "beta, which is not"),
         ("batch_norm_relu_vjp(want=(True, True, True))", "x is missing"),
+        ("getitem(x, [ids, ids], key=(True,))", "a key is a tuple of integers"),
+        ("getitem(x, [ids], key=())", "names each of its 1 index tensors once"),
+        ("scatter_add(x, [], (('slice', 0.5, None, None),), (8, 10))", "a slice in a key has integers"),
+        ("linspace(start='x', stop=2)", "start must be a number"),
+        ("logspace(0, 1, base=())", "base must be a number"),
+        ("eye(n=2, k=False)", "k must be an integer"),
+        ("nan_to_num(x, posinf=(1,))", "posinf must be a number"),
     ],
 )
-def test_the_gradient_of_a_fused_op_is_called_with_its_values_or_refused(call, words):
+def test_an_op_is_called_with_values_of_its_own_or_refused(call, words):
     text = f"def f(x: f32[8, 10], ct: f32[8, 10], w: f32[10], ids: i64[8, 10]): return {call}"
     if words is None:
         x, w, ids = np.ones((8, 10), "float32"), np.ones(10, "float32"), np.ones((8, 10), int)

@@ -163,7 +163,7 @@ def _match_roots(one: _Side, two: _Side, found: Match) -> None:
         )
     content, moved = _contents(a, b)
     found.cells = _paired(
-        a.cells, b.cells, content, moved, lambda c: (c.path, c.aval, c.kind), lambda c: c.path,
+        a.cells, b.cells, content, moved, lambda c: (c.path, c.aval, c.kind), _in_its_list, lambda c: c.path,
         lambda c: (c.path.rpartition(".")[2], c.aval, c.kind),
         lambda c: (c.path.rpartition(".")[0], c.aval, c.kind),
     )  # fmt: skip
@@ -176,6 +176,13 @@ def _match_roots(one: _Side, two: _Side, found: Match) -> None:
     own, other = list(a.consts), list(b.consts)
     for i, j in found.consts.items():
         found.counterpart[other[j]] = own[i]
+
+
+def _in_its_list(decl: CellDecl) -> Any:
+    """A cell of one of a list of modules, whose number is another one where one before it is gone."""
+    parts = decl.path.split(".")
+    places = [None if part.isdecimal() else part for part in parts]
+    return (tuple(places), decl.aval, decl.kind) if None in places else None
 
 
 def _contents(a: Graph, b: Graph) -> tuple[Callable[[CellDecl], Any], Callable[[CellDecl], Any]]:

@@ -231,7 +231,30 @@ def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
     return tuple(key)
 
 
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _require_static(key: Any, count: int) -> None:
+    """Refuse what is no static form of a key with so many index arrays, as a text may give it."""
+    numbers: list[Any] = []
+    for item in key if isinstance(key, tuple) else (None,):
+        if isinstance(item, tuple) and len(item) == 2 and item[0] == "index":
+            numbers.append(item[1])
+        elif isinstance(item, tuple) and len(item) == 4 and item[0] == "slice":
+            if not all(bound is None or _is_whole(bound) for bound in item[1:]):
+                raise TypeError(f"a slice in a key has integers or None, got {item!r}")
+        elif not (_is_whole(item) or (isinstance(item, str) and item in ("newaxis", "..."))):
+            raise TypeError(
+                'a key is a tuple of integers, "newaxis", "...", ("slice", start, stop, step) and ("index", n), '
+                f"got {key!r}"
+            )
+    if len(numbers) != count or any(not _is_whole(n) for n in numbers) or set(numbers) != set(range(count)):
+        raise TypeError(f"a key names each of its {count} index tensors once, got {key!r}")
+
+
 def infer_key(x: Aval, indices: list[Aval], key: Any) -> tuple[int, ...]:
+    _require_static(key, len(indices))
     try:
         if indices:
             return _selected(x.shape, join_key(key, indices))

@@ -210,8 +210,8 @@ class Naming:
 
     def sequence(self, rows: list[Any]) -> str | None:
         """The name of a list of these trees or of a part of one, forwards or backwards."""
-        for known, own, name in reversed(self.bundles):
-            if not isinstance(own, (list, tuple)) or len(own) < len(rows) or len(known) == len(own):
+        for _, own, name in reversed(self.bundles):
+            if not isinstance(own, (list, tuple)) or len(own) < len(rows) or is_flat(own):
                 continue
             for way, text in ((rows, "{}"), (rows[::-1], "reversed({})")):
                 first = tuple(leaves(way[0]))
@@ -227,7 +227,7 @@ class Naming:
             return None
         name: str
         for known, tree, name in reversed(self.bundles):
-            if isinstance(tree, (list, tuple)) and kind is list and len(known) == len(tree):
+            if isinstance(tree, (list, tuple)) and kind is list and is_flat(tree):
                 if known == values:
                     return name
                 if len(values) > 1 and values[0] in known:
@@ -243,7 +243,7 @@ class Naming:
         """The longest list with a name with which a list of these values begins: how long it is, and its name."""
         found = [
             (len(known), name) for known, tree, name in reversed(self.bundles)
-            if isinstance(tree, (list, tuple)) and len(known) == len(tree) > 1 and known == values[: len(known)]
+            if isinstance(tree, (list, tuple)) and len(tree) > 1 and is_flat(tree) and known == values[: len(known)]
         ]  # fmt: skip
         return max(found, key=lambda one: one[0], default=None)
 
@@ -265,6 +265,11 @@ class Naming:
         if isinstance(tree, tuple) and field_names(type(tree)) is None:
             return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
         return f"[{', '.join(parts)}]"
+
+
+def is_flat(tree: Any) -> bool:
+    """Whether a list holds values themselves, and no other lists."""
+    return not any(isinstance(item, (list, tuple, dict)) for item in tree)
 
 
 def shape(tree: Any) -> Any:
