@@ -1,6 +1,9 @@
 """What public functions take, and what they say of the rest."""
 
+import contextlib
+import inspect
 import itertools
+import sys
 import threading
 
 import numpy as np
@@ -223,6 +226,29 @@ def nested(kind: type, depth: int = 5_000) -> object:
     for _ in range(depth):
         value = kind([value])
     return value
+
+
+def test_a_call_deep_in_a_recursion_is_not_blamed_for_it():
+    def dive(x):
+        try:
+            return dive(x)
+        except RecursionError:
+            return x.reshape((3, 1)).sum(axis=(0, 1))
+
+    def sink(x):
+        return sink(x.reshape((3, 1)).reshape((3,)))
+
+    def sought(n):
+        return optim.Adam([tg.Parameter(tg.ones(3))], lr=0.1) if n == 0 else sought(n - 1)
+
+    assert dive(tg.ones(3)).item() == 3
+    for call in (lambda: sink(tg.ones(3)), lambda: tg.trace(sink, tg.ones(3))):
+        with pytest.raises(RecursionError):
+            call()
+    depth = sys.getrecursionlimit() - len(inspect.stack())
+    for n in range(depth - 40, depth):
+        with contextlib.suppress(RecursionError):
+            sought(n)
 
 
 GRAPH = "def f(x: f32[3]): return x * 2.0"

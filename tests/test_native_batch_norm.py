@@ -143,6 +143,30 @@ def test_what_is_not_finite_stays_in_its_channel(dtype, relu):
 
 
 @every_how
+def test_a_channel_that_is_not_finite_changes_no_bit_of_others(how):
+    for n in (5, 40, 600)[: 2 if how[0] == "emulate" else None]:
+        x, gamma, beta, *cotangents = numbers(n, 20, "float32")
+        kept = forward(x, gamma, beta, how)
+        plain = [*kept, *backward(x, gamma, beta, kept, cotangents, how)]
+        x, cotangents[0] = x.copy(), cotangents[0].copy()
+        x[n - 1, 3], cotangents[0][1, 5] = np.nan, np.inf
+        kept = forward(x, gamma, beta, how)
+        for a, b in zip([*kept, *backward(x, gamma, beta, kept, cotangents, how)], plain, strict=True):
+            np.testing.assert_array_equal(np.delete(a, (3, 5), -1), np.delete(b, (3, 5), -1))
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_the_mean_of_few_rows_is_exact_where_it_is_small(how):
+    x, gamma, beta, *_ = numbers(15, 20, "float32")
+    for n in range(1, 16):
+        few = x[:n].copy()
+        few[-1] -= few.sum(axis=0)  # what remains is as small as the rounding of what is added
+        mean = few.astype("float64").mean(axis=0)
+        got = forward(few, gamma, beta, how)[1]
+        np.testing.assert_allclose(got, mean, rtol=2 * np.finfo("float32").eps, atol=1e-30)
+
+
+@every_how
 def test_sums_of_gradients_may_be_larger_than_their_type(how):
     x, gamma, beta, g, g_mu, g_var = numbers(30, 18, "float32")
     g = np.abs(g) * np.float32(1e38)

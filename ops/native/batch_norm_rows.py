@@ -14,6 +14,7 @@ from tensorgraph.native.words import (
     absolute,
     any_lane,
     double,
+    first,
     fma,
     ldm,
     ldw,
@@ -41,6 +42,7 @@ INFINITY, NAN = float("inf"), float("nan")
 # rows whose sums are taken together in the array's own type, rows that one sum in float64 is of, channels of a panel,
 # and bytes of rows that are walked with channels outside: of wider ones, each step would be to another page of memory
 BLOCK, STRIP, PANEL, NARROW = 128, 512, 64, 1024
+FEW = 16  # rows that are summed in float64
 
 
 # moments -------------------------------------------------------------------------------------------------------------
@@ -62,28 +64,32 @@ def block_moments(x: Any, step: Any, rows: Any, base: Any, n: Any) -> Any:
         center = base + sum_of(far) * 0.125
     s, q = vset(0.0), vset(0.0)
     p, r, each = x, rows, 1.0 / double(rows)
-    while r >= 8:
+    while r >= 8 and rows >= FEW:
         d = [ldm(p + k * step, n, 0.0) - center for k in static(8)]
         s += sum_of(d)
         e = [fma(d[2 * k + 1], d[2 * k + 1], d[2 * k] * d[2 * k]) for k in static(4)]
         q += (e[0] + e[1]) + (e[2] + e[3])
         p += 8 * step
         r -= 8
-    while r > 0:
+    while r > 0 and rows >= FEW:
         h = ldm(p, n, 0.0) - center
         s += h
         q = fma(h, h, q)
         p += step
         r -= 1
     total, squares = double(s), double(q)
-    if any_lane((s - s) + (q - q) != 0.0):  # too large for the type, or not finite
-        total, squares = double(vset(0.0)), double(vset(0.0))
+    # channels that are too large for the type, or not finite; of few rows all, whose mean may be small beside them
+    odd = ((s - s) + (q - q) != 0.0) | first(LANES if rows < FEW else 0)
+    if any_lane(odd):
+        wide, own = double(vset(0.0)), double(vset(0.0))
         p = x
         for _ in range(rows):
-            f = double(ldm(p, n, 0.0) - center)
-            total += f
-            squares += f * f
+            away = ldm(p, n, 0.0) - center
+            f = select(away - away == 0.0, double(ldm(p, n, 0.0)) - double(center), double(away))
+            wide += f
+            own += f * f
             p += step
+        total, squares = select(odd, wide, total), select(odd, own, squares)
     off = double(center) - double(base)
     t = total * each
     mean = off + t
@@ -307,16 +313,18 @@ def block_sums(p: Any, step: Any, o: Any, up: Any, rows: Any, center: Any, a: An
         g += up
         r -= 1
     total, product = double(s), double(q)
-    if any_lane((s - s) + (q - q) != 0.0):  # too large for the type, or not finite
-        total, product = double(vset(0.0)), double(vset(0.0))
+    odd = (s - s) + (q - q) != 0.0  # channels that are too large for the type, or not finite
+    if any_lane(odd):
+        wide, own = double(vset(0.0)), double(vset(0.0))
         x, g = p, o
         for _ in range(rows):
             away = ldm(x, n, 0.0) - center
             given = double(through(ldm(g, n, 0.0), away, a, b))
-            total += given
-            product += given * double(away)
+            wide += given
+            own += given * double(away)
             x += step
             g += up
+        total, product = select(odd, wide, total), select(odd, own, product)
     return total, product
 
 

@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 
+from tensorgraph.arguments.depth import DEEP, is_deep
 from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.arguments.kinds import ANYTHING, AxisError, Kind, Unfit, brief, kind_of
 from tensorgraph.arguments.near import near
@@ -21,7 +22,6 @@ __all__ = ["checked", "refuse_call", "refuse_keyword"]
 
 MISSING = object()
 PLAIN = (ValueError, TypeError, IndexError, MemoryError, AxisError)
-DEEP = "an argument is nested too deep, or holds itself"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -181,7 +181,9 @@ def _fit(value: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
         error: Any = unfit.wrong(f"{label}: {sentence}")
         error.told = label, name.partition("[")[0], sentence
     except RecursionError:
-        error = ValueError(f"{_label(function, owner)}: {name} is nested too deep, or holds itself")
+        if not is_deep(value):
+            raise
+        error = ValueError(f"{_label(function, owner)}: {name} is {DEEP}")
     raise error
 
 
@@ -197,9 +199,10 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
         short.told = label, "", str(error)
         raise short from None
     trace: Any = error.__traceback__
-    if isinstance(error, RecursionError) and not _from_user(trace.tb_next):
-        deep: Any = ValueError(f"{label}: {DEEP}")
-        deep.told = label, "", DEEP
+    given = trace.tb_frame.f_locals.values()
+    if isinstance(error, RecursionError) and any(map(is_deep, given)) and not _from_user(trace.tb_next):
+        deep: Any = ValueError(f"{label}: an argument is {DEEP}")
+        deep.told = label, "", f"an argument is {DEEP}"
         raise deep from None
     if type(error) not in PLAIN or not isinstance(message, str) or _from_user(trace.tb_next):
         return

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tensorgraph.arguments.depth import DEEP, is_deep
 from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.arguments.kinds import AxisError, brief
 from tensorgraph.engine import modes
@@ -321,9 +322,9 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
     if isinstance(error, (TraceError, DetachError, FloatingPointError, MemoryError, Warning)):
         raise error
     if isinstance(error, RecursionError):
-        if not any(type(value) is tuple for value in attrs.values()):
+        if not any(map(is_deep, attrs.values())):
             raise error
-        error = ValueError("an argument is nested too deep, or holds itself")
+        error = ValueError(f"an argument is {DEEP}")
     reason: Exception = error
     try:
         avals = tuple(abstract(i) for i in inputs)

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from tensorgraph.arguments import Kind, Unfit, kind_of
+from tensorgraph.arguments.depth import DEEP, is_deep
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
@@ -127,7 +128,9 @@ def attribute(declared: Op, name: str, value: Any) -> Any:
     except Unfit as unfit:
         _refuse_tensor(declared, name, unfit.value)
     except RecursionError:
-        raise ValueError(f"{declared.name}: {name} is nested too deep, or holds itself") from None
+        if not is_deep(value):
+            raise
+        raise ValueError(f"{declared.name}: {name} is {DEEP}") from None
     kind = flag_or_choice(declared.signature.types[name])
     if kind is None:
         return value
