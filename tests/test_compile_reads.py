@@ -290,6 +290,40 @@ def _slot_by_its_name() -> Any:
     return lambda x: x * getattr(one, name), lambda: setattr(one, "rate", 5.0)
 
 
+def _bound_method_of_a_dict() -> Any:
+    rates = {"rate": 2.0}
+    get = rates.get
+    return lambda x: x * get("rate"), lambda: rates.update(rate=5.0)
+
+
+def _view_of_a_dict() -> Any:
+    rates = {"rate": 2.0}
+    values = rates.values()
+    return lambda x: x * sum(values), lambda: rates.update(more=5.0)
+
+
+def _array_of_objects() -> Any:
+    parts = np.array([{"rate": 2.0}], object)
+    return lambda x: x * parts[0]["rate"], lambda: parts[0].update(rate=5.0)
+
+
+def _shape_that_is_set() -> Any:
+    array = np.ones((2, 3), np.float32)
+    return lambda x: x * array.shape[0], lambda: array.resize((3, 2), refcheck=False)
+
+
+def _function_for_a_type() -> Any:
+    dispatched, rate = functools.singledispatch(lambda rate, x: x), [2.0]
+    dispatched.register(float, lambda rate, x: x * rate)
+    return lambda x: dispatched(rate[0], x), lambda: dispatched.register(float, lambda rate, x: x * 5.0)
+
+
+def _name_of_globals() -> Any:
+    space: dict[str, Any] = {"rate": 2.0}
+    exec("def scaled(x): return x * globals()['rate']", space)
+    return space["scaled"], lambda: space.update(rate=5.0)
+
+
 def _pattern() -> Any:
     config = Config()
 

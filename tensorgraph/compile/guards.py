@@ -227,17 +227,17 @@ class ArrayGuard(Guard):
 
     def __init__(self, what: str, array: Any) -> None:
         small = array.nbytes <= SMALL
-        super().__init__(what, array, None, array.tobytes() if small else array.copy())
-        self.expression = "{o}.tobytes() == {e}" if small else "_equal({o}, {e})"
-        self.shape = array.shape
+        super().__init__(what, array, (array.shape, array.dtype), array.tobytes() if small else array.copy())
+        same = "{o}.tobytes() == {e} and ({o}.shape, {o}.dtype) == {k}"  # which may be set too
+        self.expression = same if small else "_equal({o}, {e})"
         self.is_slow = array.nbytes > MOST_BYTES
 
     def change(self) -> str | None:
-        array = self.looked_at
-        before = self.expected if type(self.expected) is ndarray else np.frombuffer(self.expected, array.dtype)
-        if array.shape == self.shape and equal_bytes(array, before.reshape(self.shape)):
+        array, (shape, dtype) = self.looked_at, self.key
+        before = self.expected if type(self.expected) is ndarray else np.frombuffer(self.expected, dtype)
+        if equal_bytes(array, before.reshape(shape)):
             return None
-        return f"the numbers in {self.what}, an array of shape {self.shape}, have changed"
+        return f"the numbers in {self.what}, an array of shape {shape}, have changed"
 
 
 def items(container: Any) -> list[Any]:

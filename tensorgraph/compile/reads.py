@@ -59,6 +59,8 @@ def chains(code: CodeType) -> tuple[Chain, ...]:
         at += 1
         if i.opname in GLOBAL:
             root, name = "global", i.argval
+            if name == "globals" and _is_item_of_call(instructions[at : at + 3]):
+                name, at = instructions[at + 1].argval, at + 3
         elif i.opname in FREE:
             root, name = "local" if i.argval in inner else "free", i.argval
         elif i.opname.startswith("LOAD_FAST"):
@@ -149,6 +151,13 @@ def varying_names(code: CodeType) -> Varying | None:
 
 def _is_item(instruction: dis.Instruction) -> bool:
     return instruction.opname == "BINARY_SUBSCR" or (instruction.opname == "BINARY_OP" and instruction.argrepr == "[]")
+
+
+def _is_item_of_call(instructions: Sequence[dis.Instruction]) -> bool:
+    """Whether what is there is called with nothing, and an item read of what it gives."""
+    if len(instructions) < 3 or not instructions[0].opname.startswith("CALL") or instructions[0].arg:
+        return False
+    return _is_key(instructions[1]) and _is_item(instructions[2])
 
 
 def _names(argval: Any) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from operator import attrgetter, methodcaller
-from types import CodeType, FunctionType, MappingProxyType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ CONTAINERS = (list, dict, set, deque, *WRAPPERS)
 INDEXED = (dict, list, tuple, deque, *WRAPPERS)
 BYTES = (bytearray, Numbers, memoryview)
 WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+VIEWS = tuple(map(type, ({}.keys(), {}.values(), {}.items())))
 GETTERS = (attrgetter, methodcaller)  # objects that read attributes of what they are called with
 KEPT = PASSING | {"_hooks", "_place"}
 
@@ -96,17 +97,20 @@ class Values:
         if self.generator(value, path):
             return
         if isinstance(value, FUNCTIONS):
-            self.learn(value)
-            self.read(value)
+            self.function(value, path, code)
         elif isinstance(value, Tensor):
             if type(value._value) is np.ndarray:
                 self.root(value)
         elif isinstance(value, np.ndarray):
             self.array(value, path)
+            for item in value.flat if value.dtype.kind == "O" else ():
+                self.whole(item, f"an item of {path}")
         elif is_marked(value):
             self.root(value)
         elif isinstance(value, (*CONTAINERS, tuple)) and code is not None:
             self.items(value, path, code)
+        elif isinstance(value, VIEWS) and code is not None:
+            self.items(value.mapping, path, code)
         elif isinstance(value, BYTES):
             self.add(BytesGuard(path, value))
         elif isinstance(value, (ContextVar, weakref.ref)):
@@ -125,6 +129,17 @@ class Values:
             for name in (n for base in type(value).__mro__ for n in _slots(base)):
                 for guard in read_attribute(value, name, f"{path}.{name}")[1]:
                     self.add(guard)
+
+    def function(self, value: Any, path: str, code: CodeType | None) -> None:
+        """What a function reads; of a builtin method what it belongs to, of one for several types those that it has."""
+        self.learn(value)
+        self.read(value)
+        owner = getattr(value, "__self__", None)
+        if isinstance(value, BuiltinFunctionType) and owner is not None and not isinstance(owner, (ModuleType, type)):
+            self.last(owner, f"what {path} is of", code)
+        registry = getattr(value, "registry", None)
+        if isinstance(registry, MappingProxyType) and code is not None:
+            self.items(registry, f"{path}.registry", code)
 
     def is_by_name(self, code: CodeType) -> bool:
         """Whether code reads attributes that no chain names."""
@@ -266,7 +281,7 @@ class Values:
         if array.dtype.kind == "O":
             self.contents(array, path)
             return
-        if (ArrayGuard, id(array), None) not in self.guards:
+        if (ArrayGuard, id(array), (array.shape, array.dtype)) not in self.guards:
             self.add(ArrayGuard(path, array))
 
     def grad(self, leaf: Leaf, what: str) -> None:
