@@ -166,13 +166,15 @@ def test_the_page_steps_by_keys_and_clicks(page):
 
 def test_what_is_kept_is_held_until_its_gradient(page):
     held = "document.querySelectorAll('#stage .edge.held').length"
+    words = "document.querySelectorAll('#stage .words{}').length"
     assert page.run(held) == 0
+    assert page.run(words.format("")) == page.run(words.format(".waiting")) == 8  # of what is kept, which waits too
     for _ in range(9):
         page.key("ArrowRight")
     most = page.run(held)
     assert most >= 6
     page.key("End")
-    assert page.run(held) == 0
+    assert page.run(held) == page.run(words.format(".waiting")) == 0
 
 
 def test_it_plays_by_itself(page):

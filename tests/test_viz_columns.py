@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from itertools import combinations, pairwise
 
 import pytest
@@ -121,3 +122,18 @@ def test_columns_end_where_the_highest_is_least_high(heights, places):
     assert len(found) == min(5, len(ends))
     for k, way in enumerate(found, 1):
         assert tuple(way) == min(combinations(ends, k), key=lambda one: (highest(one), one))
+
+
+@pytest.mark.parametrize("name", ["residual step", "lstm step"])
+def test_a_line_from_one_column_to_the_next_ends_beside_the_box_that_it_leads_to(name):
+    """Also where another box begins the column with it."""
+    dot = draw(PROGRAMS[name](), level="module").dot()
+    heads = re.search(r"\{rank=same; ([^}]*)\}", dot)[1].split()
+    ends = re.findall(r"^(w\d+b) -> (n\d+)", dot, re.M)
+    assert ends and all(heads.index(head) == heads.index(point) + 1 for point, head in ends)
+
+
+def test_no_column_holds_a_box_or_two_beside_ten():
+    assert set(columns(draw(PROGRAMS["two inputs step"](), level="module")).values()) == {0}
+    unet = Counter(columns(draw(PROGRAMS["u-net step"](), level="module")).values())
+    assert len(unet) == 2 and min(unet.values()) > 5

@@ -102,3 +102,16 @@ def test_a_loop_of_function_calls_is_headed_as_in_the_text():
     frames = [group.rows[0].text for group in draw(PROGRAMS["maml step"](), level="module").groups]
     assert frames == ["for t in range(4)", "for _ in range(3)"]
     assert all(f"{frame}:" in str(PROGRAMS["maml step"]()) for frame in frames)
+
+
+def test_in_a_difference_too():
+    """What is gone has the name that it had in the first text, and what stays that of the second."""
+    bare = nn.Linear(8, 8, bias=False, seed=1)
+    layers = [nn.Linear(8, 8, seed=0), nn.ReLU(), bare, nn.Tanh(), nn.Linear(8, 4, seed=2)]
+    before = tg.trace(nn.Sequential(*layers), tg.f32[2, 8])
+    assert "def Linear_2(" in before.text()
+    without = tg.diff(before, tg.trace(nn.Sequential(layers[0], *layers[2:]), tg.f32[2, 8])).draw()
+    rows = {node.path: node.rows[1].text for node in without.nodes if len(node.rows) > 1}
+    assert rows["1/relu"] == "ReLU 1" and rows["1/matmul"] == "Linear_2 1"
+    gone = tg.diff(before, tg.trace(nn.Sequential(*layers[:2], *layers[3:]), tg.f32[2, 8])).draw()
+    assert "Linear_2 2" in [row.text for node in gone.nodes if node.status == "removed" for row in node.rows]

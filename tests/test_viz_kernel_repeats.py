@@ -64,7 +64,7 @@ def test_nothing_of_a_random_program_is_lost(program: Program) -> None:
 
 def test_blocks_and_steps_are_templates_with_their_counts() -> None:
     drawing = draw(residual_forward(12), level="compiled")
-    assert [group.rows[0].text for group in drawing.groups][0] == "blocks.0 ... blocks.11 x12"
+    assert [group.rows[0].text for group in drawing.groups][0] == "ResidualBlock blocks.0 ... 11 x12"
     assert drawing.title == "Residual: 88 ops run as 62 steps, drawn as 7 boxes"
     assert any(edge.role == "carried" and edge.rows[0].text == "x12" for edge in drawing.edges)
     recurrent = draw(PROGRAMS["lstm forward"](), level="compiled")

@@ -43,7 +43,7 @@ function prepare() {
     element.addEventListener("keydown", (event) => event.key === "Enter" && go(turn.get(id)));
   }
   const kept = new Set(data.kept.map((pair) => pair.join(" ")));
-  for (const element of svg.querySelectorAll(".edge")) {
+  for (const element of svg.querySelectorAll(".edge, .words")) {
     const names = (text) => (text || "").split(" ").filter(Boolean);
     const tails = names(element.dataset.tails), heads = names(element.dataset.heads);
     const saved = tails.some((tail) => heads.some((head) => kept.has(`${tail} ${head}`)));

@@ -102,7 +102,7 @@ def _alone(dot: str, until: float) -> str | None:
 def slim(svg: str, prefix: str, drawing: Drawing) -> str:
     """An engine's SVG with ids for a page with many, classes for colours, and little else.
 
-    Boxes and frames keep the drawing's ids, behind `prefix`; a line says which boxes it joins.
+    Boxes and frames keep the drawing's ids, behind `prefix`; a line and its words say which boxes they join.
     """
     body = whole(lifted(centred(re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)), front=False))
     lines = Lines(drawing, body)
@@ -116,6 +116,9 @@ def slim(svg: str, prefix: str, drawing: Drawing) -> str:
         id = name.removeprefix("cluster_")
         if id in lines.paths or id in lines.frames:
             return f'<g class="{kind}" id="{prefix}{id}">'
+        edge = lines.edge(id, id)
+        if edge is not None:  # its words
+            return f'<g class="words" data-tails="{edge.tail}" data-heads="{edge.head}">'
         frame = lines.frame(id)  # in a drawing that has a bar in its place, its title is what can be opened
         return f'<g class="cluster" id="{prefix}{frame}">' if id == f"t{frame}" else "<g>"
 

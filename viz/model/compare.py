@@ -21,6 +21,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Row
 from tensorgraph.viz.model.facts import GONE
 from tensorgraph.viz.model.focus import within
 from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.functions import with_names
 from tensorgraph.viz.model.labels import SIGNS, clean
 from tensorgraph.viz.model.view import Box, kind_of
 
@@ -85,7 +86,8 @@ class _Union:
         # 3. one pass over the second graph lays both out and notes where each equation now stands;
         # 4. inputs, cells, constants, outputs and writes that are gone are appended;
         # 5. the edits and the readers are filed by their positions in the union.
-        a, b, found = difference.before, difference.after, difference.matched
+        a, b, found = with_names(difference.before), with_names(difference.after), difference.matched
+        self.classes = a.modules
         self.difference = difference
         self.stays = {around for i in found.equations for around in _around_scope(a.equations[i].scope)}
         self.known: dict[Var, Var] = {old: new for new, old in found.counterpart.items()}
@@ -158,7 +160,7 @@ class _Union:
         call: Call | None = None
         for path in _around_scope(eq.scope):
             new = path if path in self.stays else f"{path}{GONE}"
-            call = scoped(new, self.difference.before.modules.get(path, ""), call)
+            call = scoped(new, self.classes.get(path, ""), call)
         return call
 
     def atom(self, atom: Atom) -> Atom:

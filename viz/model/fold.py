@@ -31,7 +31,7 @@ from tensorgraph.viz.model.keys import key_of
 from tensorgraph.viz.model.rows import op_title
 from tensorgraph.viz.model.view import Box, Fold
 
-__all__ = ["LEAST_SAVED", "fold", "loops_of", "unfold"]
+__all__ = ["LEAST_SAVED", "fold", "loops_of", "spanning", "unfold"]
 
 FEWEST = 3  # repeats
 NUMBER = re.compile(r"\d+")
@@ -342,11 +342,8 @@ class _Folding:
             title = heading(loop)
         else:
             begin, end = (self.span(scope, group, every) for group in (first, last))
-            title = f"{begin} ... {end} x{count}" if begin != end else f"{begin} x{count}"
             kinds = {self.graph.modules.get(item.scope) for group in every for item in group} if period == 1 else set()
-            if begin != end and len(kinds) == 1 and (kind := kinds.pop()):
-                base = begin.rpartition(".")[0]
-                title = f"{kind} {begin} ... {end.removeprefix(f'{base}.')} x{count}"
+            title = spanning(begin, end, count, kinds)
         inner = first[0].scope if whole else scope
         made = Fold(inner, title, path_of(scope, items[start : start + period * count]), count)
         boxes = []
@@ -419,6 +416,17 @@ def path_of(scope: str, items: Sequence[Item]) -> str:
     """What names a template of these: its first module and its last, ``blocks.0..blocks.11``."""
     named = [item.scope for item in items if item.scope and item.scope != scope] or [scope or "ops"]
     return named[0] if len(set(named)) == 1 else f"{named[0]}..{named[-1]}"
+
+
+def spanning(begin: str, end: str, count: int, kinds: set[str | None]) -> str:
+    """``TransformerBlock blocks.0 ... 11 x12``: from which to which scope, with their class where that is one."""
+    if begin == end:
+        return f"{begin} x{count}"
+    (kind,) = kinds if len(kinds) == 1 else (None,)
+    if not kind:
+        return f"{begin} ... {end} x{count}"
+    base = begin.rpartition(".")[0]
+    return f"{kind} {begin} ... {end.removeprefix(f'{base}.')} x{count}"
 
 
 def _bare(box: Box) -> Box:

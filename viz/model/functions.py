@@ -11,7 +11,7 @@ from dataclasses import replace
 from tensorgraph.graph.calls import Call
 from tensorgraph.graph.graph import Graph
 
-__all__ = ["calls_by_path", "with_functions"]
+__all__ = ["calls_by_path", "with_functions", "with_names"]
 
 
 def with_functions(graph: Graph) -> Graph:
@@ -25,10 +25,7 @@ def with_functions(graph: Graph) -> Graph:
     # 1. every call, callers first; which of them are to be seen;
     # 2. by the innermost seen caller and the name, how often each is called, so whether it is numbered;
     # 3. a scope for each, below that of its caller; all other calls as they are but for their names.
-    order: dict[Call, None] = {}
-    for eq in graph.equations:
-        if eq.call is not None:
-            order.update(dict.fromkeys(reversed([*eq.call.callers()])))
+    order = callers_first(graph)
     inside = Counter(around for eq in graph.equations if eq.call is not None for around in eq.call.callers())
     busy = {around for call in order if call.kind in ("module", "optimizer", "scope") for around in call.callers()}
     updates = sum(eq.call is not None and eq.call.kind == "optimizer" for eq in graph.equations)
@@ -58,6 +55,27 @@ def with_functions(graph: Graph) -> Graph:
         around = "" if above is None else above.scope
         scope_of[call] = Call("scope", name, f"{around}.{last}" if around else last, above)
     return replace(graph, equations=tuple(replace(eq, call=scope_of[eq.call]) for eq in graph.equations))
+
+
+def with_names(graph: Graph) -> Graph:
+    """The graph in which each call has the name of its definition in the graph's text."""
+    said = names_of(graph)
+    order = callers_first(graph)
+    if all(said.get(call, call.name) == call.name for call in order):
+        return graph
+    named: dict[Call | None, Call | None] = {None: None}
+    for call in order:
+        named[call] = replace(call, name=said.get(call, call.name), parent=named[call.parent])
+    return replace(graph, equations=tuple(replace(eq, call=named[eq.call]) for eq in graph.equations))
+
+
+def callers_first(graph: Graph) -> dict[Call, None]:
+    """Every call, after those around it."""
+    order: dict[Call, None] = {}
+    for eq in graph.equations:
+        if eq.call is not None:
+            order.update(dict.fromkeys(reversed([*eq.call.callers()])))
+    return order
 
 
 def names_of(graph: Graph) -> dict[Call, str]:

@@ -22,6 +22,7 @@ from tensorgraph.graph.repeats import runs
 from tensorgraph.viz.model.build import legend_of
 from tensorgraph.viz.model.digest import digest_of
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
+from tensorgraph.viz.model.fold import spanning
 from tensorgraph.viz.model.labels import clean, count, times
 
 __all__ = ["drawn_once"]
@@ -178,6 +179,7 @@ def _alike(run: _Run, into: dict[int, dict[Any, Any]], out: dict[int, set[str]],
 def _folded(drawing: Drawing, graph: Graph, steps: Sequence[Node], run: _Run) -> tuple[Drawing, dict[str, str]]:
     """The drawing in which the boxes of the first repeat stand for all, and for which each does."""
     place = {node.id: at for at, node in enumerate(steps)}
+    scope = _scope(graph, steps[run.start : run.start + run.period])
     group = Group(
         f"g{len(drawing.groups)}", clean(f"{steps[run.start].path}..{steps[run.stop - 1].path}", 200),
         (Row("title", _title(graph, steps, run)),), count=run.count,
@@ -189,7 +191,7 @@ def _folded(drawing: Drawing, graph: Graph, steps: Sequence[Node], run: _Run) ->
         first = alike[0]
         stands.update((node.id, first.id) for node in alike)
         made[first.id] = replace(
-            first, group=group.id, rows=_rows(first, run.count),
+            first, group=group.id, rows=_rows(first, run.count, scope),
             members=tuple(i for node in alike for i in node.members), tip=f"{first.tip}\nthe first of {run.count}",
         )  # fmt: skip
     nodes = tuple(made.get(node.id, node) for node in drawing.nodes if stands.get(node.id, node.id) == node.id)
@@ -253,8 +255,9 @@ def _written(node: Node) -> int:
     return 0
 
 
-def _rows(node: Node, repeats: int) -> tuple[Row, ...]:
-    """The rows of a box that stands for several: where its results lie is another place in each."""
+def _rows(node: Node, repeats: int, scope: str) -> tuple[Row, ...]:
+    """The rows of a box that stands for several: where its results lie is another place in each, and parameters have
+    the names that they have in all."""
     found = []
     for row in node.rows:
         counted = COUNTED.fullmatch(row.text) if row.style == "write" else None
@@ -262,16 +265,17 @@ def _rows(node: Node, repeats: int) -> tuple[Row, ...]:
             total = repeats * int(counted[1].replace(",", ""))
             row = replace(row, text=times(row.text, repeats, f"{total:,}"))
         if row.style != "attribute":
-            found.append(row)
+            cell = row.style in ("parameter", "buffer") and scope
+            found.append(replace(row, text=row.text.removeprefix(f"{scope}.")) if cell else row)
     return tuple(found)
 
 
 def _title(graph: Graph, steps: Sequence[Node], run: _Run) -> str:
-    """``blocks.0 ... blocks.11 x12`` where repeats are modules, else their number."""
-    begin, end = (
-        _scope(graph, steps[at : at + run.period]) for at in (run.start, run.stop - run.period)
-    )  # fmt: skip
-    return clean(f"{begin} ... {end} x{run.count}" if begin and end and begin != end else f"x{run.count}")
+    """``Block blocks.0 ... 11 x12`` where repeats are modules, else their number."""
+    every = [_scope(graph, steps[at : at + run.period]) for at in range(run.start, run.stop, run.period)]
+    if not (every[0] and every[-1] and every[0] != every[-1]):
+        return f"x{run.count}"
+    return clean(spanning(every[0], every[-1], run.count, {graph.modules.get(scope) for scope in every}))
 
 
 def _scope(graph: Graph, steps: Sequence[Node]) -> str:

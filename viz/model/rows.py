@@ -81,7 +81,7 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
     rows = [Row("title", op_title(eq, key))]
     if single:
         kind, name = facts.classes.get(single), relative(single, scope)
-        if kind and kind.lower() == eq.op.name.replace("_", "") and not name.isdigit():
+        if kind and kind.lower() == eq.op.name.replace("_", "") and not name[:1].isdigit():
             kind = None  # an activation's name says enough
         rows.append(Row("detail", clean(f"{kind} {name}" if kind else name)))
     named = ordered(facts, eq)

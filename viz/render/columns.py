@@ -26,7 +26,7 @@ MOST, MOST_IN_ORDER = 6, 16
 ROW, PORTS, AROUND, DOUBLE, POINT = 14.0, 12.0, 7.0, 8.0, 11.0  # of a box's parts
 BELOW, BETWEEN, BESIDE = 11.7, 20.0, 45.0  # between ranks, boxes of a rank, columns
 SMALL = 0.83  # of their size, at which words of nine points are ten pixels high
-SHORT = 0.35  # of the highest column: what any but the last is at least
+SHORT = 0.35  # of the highest column: what any is at least
 GAIN = 1.15  # by which words must be larger for a chain to be broken
 
 
@@ -48,11 +48,11 @@ def columns(drawing: Drawing) -> dict[str, int]:
     page = math.inf if drawing.in_order else PAGE  # which could not hold as many boxes as are drawn in order
     one = _scale([(heights, widths)], page)
     best, size = [last], one
-    if one < SMALL:
+    if one < SMALL and (drawing.in_order or drawing.level != "compiled"):  # kernels would have lines across columns
         for found in broken(heights, ends, MOST_IN_ORDER if drawing.in_order else MOST):
             parts = list(zip([0, *(r + 1 for r in found)], [*(r + 1 for r in found), last + 1], strict=True))
             high = [sum(heights[a:b]) for a, b in parts]
-            if min(high[:-1]) < SHORT * max(high) and not drawing.in_order:
+            if min(high) < SHORT * max(high) and not drawing.in_order:
                 continue  # two boxes beside ten
             scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts], page)
             if scale > GAIN * size:

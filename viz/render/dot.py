@@ -203,7 +203,10 @@ class Writer:
                 continue
             at.append(node.id)
         # all of the highest rank of the first column: the others would be laid out to their right
-        heads = [*first.pop(0), *(box for n in sorted(first) for box in (*self.over.get(first[n][0], ()), first[n][0]))]
+        heads = first.pop(0)
+        for n in sorted(first):  # where a line leads to
+            head = next((box for box in first[n] if box in self.over), first[n][0])
+            heads += [*self.over.get(head, ()), head]
         beside = [f"{a} -> {b} [style=invis weight=1]" for a, b in pairwise(heads)]
         return [f"{{rank=same; {' '.join(heads)}}}", *beside]
 
