@@ -4,10 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from test_text_plain import runs_as_python
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.text import SizeError
+from tensorgraph.text import ParseError, SizeError
 
 SIZES = (6, 7, 41)  # to divide by 4 is to multiply, which a pass finds at that size alone
 
@@ -35,7 +36,7 @@ def loop():
 
 @pytest.mark.parametrize("method", ["differentiate", "transform"])
 def test_the_gradient_of_a_loop_over_a_size(loop, method):
-    """It is added up in blocks, which no loop of a text says: all but the text is there."""
+    """It is added up in blocks, which a text says as a sum that grows."""
     template = getattr(loop, method)()
     for n, t in ((2, 3), (3, 18)):
         assert template.at(N=n, T=t) == getattr(loop.at(N=n, T=t), method)()
@@ -45,12 +46,42 @@ def test_the_gradient_of_a_loop_over_a_size(loop, method):
             assert np.isfinite(b.numpy()).all()
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=2e-5, atol=1e-6)
     assert template.dims == ("N", "T") and template.check() is template
-    with pytest.raises(SizeError, match=r"py:\d+.*Of one size it is template.at\(N=2, T=3\)." + method):
+    again = tg.parse(str(template), template.arrays)
+    assert again == template and str(again) == str(template) and "reversed(saved" in str(template)
+    for n, t in ((3, 16), (2, 17), (5, 33), (2, 300)):
+        assert again.at(N=n, T=t) == template.at(N=n, T=t)
+    if method == "differentiate":
+        runs_as_python(again.at(N=3, T=40))
+        assert pickle.loads(pickle.dumps(template)) == template
+    else:
+        with pytest.raises(ParseError, match="the text holds for T >= 2, and here these are 1 and 2"):
+            again.at(N=2, T=1)
+        assert template.at(N=2, T=1) == loop.at(N=2, T=1).transform()
+
+
+def curved(x, w):
+    """A second derivative through a loop, which is added up from several passes: no text says it."""
+
+    def last(x, w):
+        hs = [x[0]]
+        for _ in range(x.shape[0]):
+            hs.append(tg.tanh(hs[-1] * w))
+        return (tg.stack(hs) ** 2).sum()
+
+    return (tg.grad(last, 1)(x, w) ** 2).sum()
+
+
+def test_what_has_no_text_says_why():
+    template = tg.trace(tg.grad(curved, 1), tg.f32["T", 3], tg.f32[3]).differentiate()
+    with pytest.raises(SizeError, match=r"py:\d+.*Of one size it is template.at\(T=2\)\.differentiate\(\)"):
         template.text()
-    assert "def recurrent(x: f32[N, T, 3], w: f32[3, 4], u: f32[4, 4]):\n    ..." in str(template)
+    assert "def curved(x: f32[T, 3], w: f32[3]):\n    ..." in str(template)
+    with pytest.raises(TypeError, match=r"without a text is not pickled.*py:\d+"):
+        pickle.dumps(template)
+    assert template == template.differentiate() and template.at(T=4) == template.at(T=4).differentiate()
 
 
-def test_what_has_no_text_is_a_value(loop):
+def test_a_gradient_of_a_loop_is_a_value(loop):
     template, again = loop.differentiate(), loop.differentiate()
     assert template == again != loop and hash(template) == hash(again)
     assert "x                  NxTx3 f32" in template.draw().text() and not tg.diff(template, again)
@@ -147,12 +178,10 @@ def test_a_template_is_called_where_something_else_is_traced():
     assert "power, a: g" in str(tg.explain_gradient(template, tg.ones(41)))
 
 
-def test_templates_are_pickled(loop):
+def test_templates_are_pickled():
     template = tg.trace(lambda y, x: x.sum() * y.mean() + tg.ones(2), tg.f32["M"], tg.f32["N"])
     again = pickle.loads(pickle.dumps(template))
     assert again == template and again.dims == template.dims and str(again) == str(tg.parse(template.text(flat=True)))
-    with pytest.raises(TypeError, match=r"without a text is not pickled.*py:\d+"):
-        pickle.dumps(loop.differentiate())
 
 
 SQUARE = tg.f32["N", "N"]

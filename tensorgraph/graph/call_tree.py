@@ -15,7 +15,7 @@ from tensorgraph.graph.calls import Call
 from tensorgraph.graph.equation import Backward, Equation
 from tensorgraph.graph.graph import Graph
 
-__all__ = ["Node", "Scoped", "call_tree"]
+__all__ = ["Node", "Scoped", "call_tree", "chain_of"]
 
 Passes = tuple[Backward, ...]
 UNKNOWN: Passes = (Backward(None),)  # of which no call is known
@@ -108,10 +108,10 @@ def call_tree(graph: Graph, hidden: Collection[int] = ()) -> Node:
         if number in hidden:
             continue
         eq = following.get(number, eq)
-        passes = () if eq.origin is None else eq.origin.passes or UNKNOWN
+        passes = _passes(eq)
         chain = chains.get((eq.call, passes))
         if chain is None:
-            chain = chains[eq.call, passes] = _chain(eq, passes)
+            chain = chains[eq.call, passes] = chain_of(eq)
         if top.call is None and eq.call is not None:
             top.call = next((call for call in eq.call.callers() if _is_top(call)), None)
         depth = 1
@@ -152,9 +152,14 @@ def _is_top(call: Call) -> bool:
     return call.parent is None and call.kind == "function"
 
 
-def _chain(eq: Equation, passes: Passes) -> list[tuple[Call, Passes]]:
+def _passes(eq: Equation) -> Passes:
+    return () if eq.origin is None else eq.origin.passes or UNKNOWN
+
+
+def chain_of(eq: Equation) -> list[tuple[Call, Passes]]:
     """The calls around an equation, the outermost first, without the function at the top, each with the gradients that
     were not taken in it."""
+    passes = _passes(eq)
     calls = [] if eq.call is None else list(eq.call.callers())
     if calls and _is_top(calls[-1]):
         calls.pop()

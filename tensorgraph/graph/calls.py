@@ -17,7 +17,7 @@ from tensorgraph.engine.tree import is_dataclass
 from tensorgraph.graph.equation import Backward, Origin
 from tensorgraph.graph.graph import ANYTHING, Equation, Var
 
-__all__ = ["Call", "Copies", "Place", "arguments_of", "classes", "nest", "scoped"]
+__all__ = ["Call", "Copies", "Grown", "Place", "arguments_of", "classes", "nest", "scoped"]
 
 DEEPEST, MOST = 20, 100_000  # levels and items of what a function is handed, and this library looks into
 
@@ -28,6 +28,14 @@ class Place:
 
     path: str
     name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """A sum that was handed over while it grew (`tensorgraph.graph.totals`): what is added to it, how much was."""
+
+    values: list[Var]
+    count: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +57,7 @@ class Call:
         lists, tuples and dicts as they were.
     result : tree or None
         What a module returned, likewise. Functions do not say: theirs is what others read.
-    names : dict of Var to str
+    names : dict of Var, or of a sum that grows, to str
         What its own variables are called inside.
     scope : str
         The scope in which its equations stand.
@@ -61,7 +69,7 @@ class Call:
     parent: Call | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
-    names: dict[Var, str] = field(default_factory=dict)
+    names: dict[Var | Grown, str] = field(default_factory=dict)
     scope: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -183,6 +191,6 @@ class Copies:
             arguments = {name: nest(value, leaf) for name, value in original.arguments.items()}
             copy.complete(arguments, nest(original.result, leaf))
             for var, name in original.names.items():
-                own = known.get(var)
+                own = known.get(var) if type(var) is Var else None
                 if type(own) is Var:
                     copy.names.setdefault(own, name)

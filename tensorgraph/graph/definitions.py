@@ -18,7 +18,7 @@ from typing import Any
 
 from tensorgraph.engine.tree import field_names
 from tensorgraph.graph.call_tree import Node, Scoped, call_tree
-from tensorgraph.graph.calls import Place
+from tensorgraph.graph.calls import Grown, Place
 from tensorgraph.graph.equality import constants
 from tensorgraph.graph.equation import Equation
 from tensorgraph.graph.extents import Sizes, sized
@@ -27,7 +27,7 @@ from tensorgraph.graph.rereads import Rereads, Step
 from tensorgraph.graph.results import result_of
 from tensorgraph.graph.rows import columns
 from tensorgraph.graph.signatures import relative, signature
-from tensorgraph.graph.statements import NOTHING, Definition, Instance, Parameter, leaves
+from tensorgraph.graph.statements import NOTHING, Definition, Instance, Parameter, leaves, mapped
 
 __all__ = ["Calls", "Description", "attributes", "below"]
 
@@ -87,7 +87,10 @@ class Calls:
         Calls that are taken apart.
     """
 
-    def __init__(self, graph: Graph, again: Rereads, grouped: bool = True) -> None:
+    def __init__(
+        self, graph: Graph, again: Rereads, grouped: bool = True, grown: Mapping[Any, Var] | None = None
+    ) -> None:
+        self.grown = grown or {}  # sums at every stage
         self.graph, self.again, self.equations = graph, again, again.equations
         self.grouped = grouped  # whether what is kept for a derivative comes as one tuple
         self.top = call_tree(graph, again.hidden)
@@ -133,12 +136,19 @@ class Calls:
             if node.call is None or node.call in seen:
                 continue
             seen.add(node.call)
-            for tree in (*node.call.arguments.values(), node.call.result):
+            for tree in map(self.said, (*node.call.arguments.values(), node.call.result)):
                 if isinstance(tree, (list, tuple, dict)):
                     values = list(leaves(tree))
                     if values and all(type(value) is Var for value in values):
                         found.setdefault(frozenset(values), tree)
         return found
+
+    def said(self, tree: Any) -> Any:
+        """What a call was handed or gave, sums that grow as their values."""
+        if not self.grown:
+            return tree
+        grown = self.grown
+        return mapped(tree, lambda leaf: grown.get((tuple(leaf.values), leaf.count)) if type(leaf) is Grown else leaf)
 
     def _asked(self) -> dict[Any, set[Var]]:
         """What the derivative of each call reads of what was there before."""
@@ -159,6 +169,7 @@ class Calls:
         self.stand_ins: dict[int, Definition] = {}  # definitions by their numbers, where loops are looked for before
         self.kept: dict[Any, list[tuple[Node, Any]]] = {}  # what each node of a call keeps for its derivatives
         self.defined: dict[Instance, int] = {}  # the definition of its first call
+        self.gives: dict[Node, set[Any]] = {}
         self._place_writes()
         for node in self.top.nodes():
             if not self.is_open(node):
@@ -326,7 +337,7 @@ class Calls:
                     left = self._hand_over(about, "saved", saved, left)
         if call is not None and not about.node.backward:
             for name, tree in call.arguments.items():
-                left = self._hand_over(about, "args" if name == "*" else name, tree, left)
+                left = self._hand_over(about, "args" if name == "*" else name, self.said(tree), left)
         about.parameters += [Parameter(None, atom) for atom in left]
         about.foreign = [atom for parameter in about.parameters for atom in leaves(parameter.tree)]
 
@@ -353,10 +364,17 @@ class Calls:
             return False
         around: Node | None = self.inside[made]
         while around is not None and not around.start <= node.start < around.stop:
-            if not self.is_open(around) and var not in self.values(self.of[around].result):
+            if not self.is_open(around) and var not in self._given(around):
                 return False
             around = self.around[around]
         return True
+
+    def _given(self, node: Node) -> set[Any]:
+        """The values that a call that was described gives."""
+        known = self.gives.get(node)
+        if known is None:
+            known = self.gives[node] = set(leaves(self.of[node].result))
+        return known
 
     def read_part(self, tree: Any, left: dict[Any, None]) -> Any:
         """The part of an argument that is read and is not known by another name: taken from `left`."""

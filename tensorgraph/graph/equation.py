@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
 
 __all__ = [
-    "Atom", "Backward", "CellDecl", "Change", "Equation", "Literal", "Origin", "Provenance", "Source", "Var", "Write",
-    "abstract", "is_number",
+    "SUM", "Atom", "Backward", "CellDecl", "Change", "Equation", "Literal", "Origin", "Provenance", "Source", "Var",
+    "Write", "abstract", "is_number",
 ]  # fmt: skip
 
 GRADIENTS = "gradients"  # the op of a deferred gradient
+SUM = "sum"  # what equations of a gradient are for that add contributions up
 
 
 class Var:

@@ -12,10 +12,11 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tensorgraph.engine.running import Sum
 from tensorgraph.graph.definitions import attributes
 from tensorgraph.graph.equality import constants
 from tensorgraph.graph.extents import Extent, extents_in, resolved
-from tensorgraph.graph.graph import CellDecl, Literal, Var, typed_key
+from tensorgraph.graph.graph import CellDecl, Equation, Literal, Var, typed_key
 from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import shifted
 from tensorgraph.graph.rereads import varying
@@ -31,6 +32,8 @@ from tensorgraph.graph.statements import (
     Statement,
     leaves,
 )
+from tensorgraph.graph.totals import BEGIN, TOTAL, is_growing
+from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.index import put
 from tensorgraph.ops.structure import alias, stop_gradient
 
@@ -271,7 +274,30 @@ class _Inlining:
             else:
                 self.repetition(statement, env)
 
+    def grown(self, eq: Equation, env: dict[Any, Any], statement: Operation) -> None:
+        """A sum that begins, to which something is added, or that is complete."""
+        if eq.op is BEGIN:
+            env[eq.outputs[0]] = Sum(self.added)
+            return
+        known = self.value(eq.inputs[0], env)
+        if type(known) is not Sum:
+            raise Unlike("what grows is no sum")
+        env[eq.outputs[0]] = known.total() if eq.op is TOTAL else known + self.read(eq.inputs[1], env, statement)
+
+    def added(self, a: Any, b: Any) -> Any:
+        """The equation that comes, which adds two values."""
+        eq = self.graph.equations[self.next] if self.next < len(self.graph.equations) else None
+        if eq is None or eq.op is not add:
+            raise Unlike("a sum is added up elsewhere")
+        self.next += 1
+        for got, wanted in zip((a, b), eq.inputs, strict=True):
+            self.compare(got, wanted, "what is added up")
+        return eq.outputs[0]
+
     def operation(self, statement: Operation, env: dict[Any, Any]) -> None:
+        if statement.eq.op in (BEGIN, TOTAL) or is_growing(statement.eq.outputs[0]):
+            self.grown(statement.eq, env, statement)
+            return
         given = [self.read(atom, env, statement) for atom in statement.eq.inputs]
         number = self.next
         if number >= len(self.graph.equations):

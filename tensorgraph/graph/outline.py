@@ -44,6 +44,7 @@ from tensorgraph.graph.statements import (
     leaves,
     mapped,
 )
+from tensorgraph.graph.totals import BEGIN, TOTAL, Collapsed, Sums, collapsed, is_loose, sums_in
 
 __all__ = ["NUMBERED", "Outline", "flat", "numbered", "outline"]
 
@@ -90,6 +91,11 @@ class Outline:
         return {definition: len(self.calls.get(definition, ())) or 1 for definition in self.definitions}
 
     @property
+    def length(self) -> int:
+        """How many statements and functions there are: about as many lines."""
+        return sum(3 + sum(1 for _ in definition.statements()) for definition in self.definitions)
+
+    @property
     def main(self) -> Definition:
         """The graph itself."""
         return self.definitions[-1]
@@ -98,8 +104,8 @@ class Outline:
         return f"<Outline of {self.graph.name}: {', '.join(d.name for d in self.definitions)}>"
 
 
-def outline(graph: Graph) -> Outline:
-    """The outline of a graph.
+def outline(graph: Graph, *, growing: bool = False) -> Outline:
+    """The outline of a graph; with `growing` sums are values also where that takes more lines.
 
     Examples
     --------
@@ -109,12 +115,41 @@ def outline(graph: Graph) -> Outline:
     >>> tg.trace(model, tg.f32[8, 4]).outline
     <Outline of Sequential: Linear, Tanh, Sequential>
     """
+    made = _with_sums(graph) if growing else None
+    if made is not None:
+        return made
+    plain = _made(graph, None)
+    if not isinstance(plain, Outline):
+        plain = flat(graph, plain)
+        verify(plain)
+        return plain
+    made = None if growing else _with_sums(graph)
+    return plain if made is None or made.length >= plain.length else made
+
+
+def _with_sums(graph: Graph) -> Outline | None:
+    """The outline in which sums are values; None where none of them is better so, or there is no outline."""
+    sums = sums_in(graph)
+    while sums:
+        seen = collapsed(graph, sums)
+        made = _made(graph, seen)
+        if not isinstance(made, Outline):
+            break
+        grow = _growing(made, sums, seen)  # in loops and in calls: others are written as expressions
+        if len(grow) == len(sums):
+            return made
+        sums = grow
+    return None
+
+
+def _made(graph: Graph, seen: Collapsed | None) -> Outline | str:
+    """The outline of a graph's calls, with sums as values if they are `seen` so; why there is none, otherwise."""
     reason = ""
     plain = False  # nothing is read again
     for grouped, loops, again in WAYS:
         if plain and loops and not again:
             continue  # as before
-        assembly = _Assembly(graph, grouped, loops, again)
+        assembly = _Assembly(graph, grouped, loops, again, seen)
         plain = plain or (again and not assembly.calls.again.any)
         made = assembly.outline()
         try:
@@ -123,16 +158,33 @@ def outline(graph: Graph) -> Outline:
             reason = reason or str(unlike)
         else:
             return made
-    made = flat(graph, reason)
-    verify(made)
-    return made
+    return reason
 
 
-def calls_of(graph: Graph, grouped: bool, again: bool) -> Calls:
+def _growing(made: Outline, sums: list[Sums], seen: Collapsed) -> list[Sums]:
+    """Those sums to which a loop or a call adds."""
+    plain: set[Any] = set()  # the beginnings of those that are added up where they begin, statement by statement
+    for definition in made.definitions:
+        began: dict[Any, Any] = {}
+        for statement in definition.statements():
+            if not isinstance(statement, Operation):
+                continue
+            eq = statement.eq
+            if eq.op is BEGIN:
+                began[eq.outputs[0]] = eq.outputs[0]
+            elif eq.inputs and eq.inputs[0] in began:
+                began[eq.outputs[0]] = began[eq.inputs[0]]
+                if eq.op is TOTAL:
+                    plain.add(began[eq.outputs[0]])
+    return [one for one in sums if seen.grown[one.contributions, 0] not in plain]
+
+
+def calls_of(graph: Graph, grouped: bool, again: bool, seen: Collapsed | None = None) -> Calls:
     """The calls of a graph; with `again` those that read what was written before read it as the cell."""
     without: set[Var] | None = set() if again else None
+    grown = None if seen is None else seen.grown
     while True:
-        calls = Calls(graph, Rereads(graph, without), grouped)
+        calls = Calls(graph, Rereads(graph, without), grouped, grown)
         unsaid = calls.unsaid() if without is not None else None
         if not unsaid or without is None or unsaid <= without:
             return calls
@@ -159,16 +211,17 @@ def flat(graph: Graph, reason: str | None = None) -> Outline:
 class _Assembly:
     """The definitions of a graph from its calls."""
 
-    def __init__(self, graph: Graph, grouped: bool, loops: bool, again: bool) -> None:
-        self.graph, self.loops = graph, loops
-        self.calls = calls_of(graph, grouped, again)
+    def __init__(self, graph: Graph, grouped: bool, loops: bool, again: bool, seen: Collapsed | None = None) -> None:
+        self.graph, self.loops = graph if seen is None else seen.graph, loops
+        self.whole, self.seen = graph, seen
+        self.calls = calls_of(self.graph, grouped, again, seen)
         self.spans: dict[Statement, tuple[int, int]] = {}  # the equations of each
         self.made: dict[int, Definition] = {}
         self.ranks: dict[str, int] = {}  # of the paths of cells
         decls = self.calls.decls
         lists: list[Any] = [eq.group(1) for eq in self.calls.equations if eq.is_gradient]
         known = [node.call for node in self.calls.top.nodes() if node.call]
-        self.named = {var for call in known for var in call.names}  # by the user
+        self.named: set[Any] = {var for call in known for var in call.names}  # by the user
         lists += [tree for call in known for tree in call.arguments.values()]
         for xs in lists:
             for x in xs if isinstance(xs, (list, tuple)) else ():
@@ -189,7 +242,12 @@ class _Assembly:
         by: dict[Definition, list[Description]] = {definition: [] for definition in found}
         for about in calls.of.values():
             by[self.made[about.definition]].append(about)
-        return Outline(self.graph, found, calls.instances, by)
+        if self.seen is not None:
+            for definition in found:
+                for statement in definition.statements():
+                    if isinstance(statement, Operation):
+                        statement.number = self.seen.numbers[statement.number]
+        return Outline(self.whole, found, calls.instances, by)
 
     def _names(self, counts: list[int]) -> list[str]:
         """Unique names; of several definitions that are called alike the most used has no number."""
@@ -218,7 +276,10 @@ class _Assembly:
         rows = set(columns(made.result))
         folding = Folding(calls.attributes, self._keys, lambda items: is_part(items, lists), rows.__contains__)
         if self.loops:
-            folding.fold(made)
+            loose: list[Operation] = []
+            made.body = _tight(made.body, loose)
+            folding.fold(made, [var for one in loose for var in one.eq.variables()])
+            made.body = _with(made.body, loose)
         return made
 
     def _written(self, body: list[Statement], about: Description) -> list[Statement]:
@@ -271,7 +332,7 @@ class _Assembly:
         def take(node: Node) -> None:
             if node.call is not None:
                 for var, name in node.call.names.items():
-                    found.setdefault(var, name)
+                    found.setdefault(self.calls.said(var), name)
             for item in node.items:
                 if isinstance(item, Node) and self.calls.is_open(item):
                     take(item)
@@ -364,6 +425,30 @@ class _Assembly:
                 found.append(Operation(measured(self.calls.equations[item], sizes.get(item, {})), item))
                 self.spans[found[-1]] = item, item + 1
         return found
+
+
+def _tight(body: list[Statement], loose: list[Operation]) -> list[Statement]:
+    """Statements without those that may stand anywhere, which go into a list."""
+    if not any(isinstance(one, Block) or (isinstance(one, Operation) and is_loose(one.eq)) for one in body):
+        return body
+    found: list[Statement] = []
+    for one in body:
+        if isinstance(one, Block):
+            one.body = _tight(one.body, loose)
+        if isinstance(one, Operation) and is_loose(one.eq):
+            loose.append(one)
+        else:
+            found.append(one)
+    return found
+
+
+def _with(body: list[Statement], loose: list[Operation]) -> list[Statement]:
+    """Statements with these, each before what reads it, or at the end."""
+    for one in loose:
+        made = one.eq.outputs[0]
+        place = next((n for n, other in enumerate(body) if made in operands_of(other)), len(body))
+        body = [*body[:place], one, *body[place:]]
+    return body
 
 
 def numbered(bases: Sequence[str], counts: Sequence[int]) -> list[str]:

@@ -31,7 +31,7 @@ from tensorgraph.graph.statements import (
     Statement,
     leaves,
 )
-from tensorgraph.ops.index import getitem
+from tensorgraph.graph.totals import TOTAL
 
 __all__ = ["Folding", "Turns", "runs", "shifted"]
 
@@ -43,6 +43,7 @@ MOST_KEPT = 12  # lists that a loop makes
 MOST_LISTS = 3  # without a name
 MOST_WRITTEN = 8  # items of a list that has no name
 ROUNDS = 3  # loops around loops
+ENDS = ((0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (0, 2))  # first and last turns that are wired otherwise
 
 
 def runs(ids: Sequence[int], fewest: int, longest: int = LONGEST) -> Iterator[tuple[int, int, int, int]]:
@@ -125,15 +126,17 @@ class Folding:
         self.attrs, self.keys, self.is_list, self.is_column = attrs, keys, is_list, is_column
         self.ids: dict[Any, int] = {}
         self.steps = 0
+        self.collected: dict[Any, tuple[Any, int]] = {}  # what loops collect: in which list, and where
         self.origin: dict[Any, Any] = {}  # of variables that stand in bodies: what they stand for in the first turn
 
     def stands_for(self, atom: Any) -> Any:
         """The graph's own variable, or the parameter, for which one stands in the first turns of loops."""
         return self.origin.get(atom, atom)
 
-    def fold(self, definition: Definition) -> None:
-        """Give a definition its loops."""
+    def fold(self, definition: Definition, read: Sequence[Var] = ()) -> None:
+        """Give a definition its loops; what is `read` besides is handed on."""
         outside = dict.fromkeys((leaf for leaf in leaves(definition.result) if type(leaf) is Var), 1)
+        outside |= dict.fromkeys(read, 1)
         outside |= self._blocks(definition.body, definition.names)
         definition.body = self.folded(definition.body, outside, definition.names)
 
@@ -155,6 +158,7 @@ class Folding:
         that are new."""
         if len(body) <= LEAST_SAVED:
             return body
+        body = self._once(body, outside, names, lists=True)
         for _ in range(ROUNDS):
             again = self._once(body, outside, names)
             if again is body:
@@ -162,11 +166,19 @@ class Folding:
             body = again
         return body
 
-    def _once(self, body: list[Statement], outside: Mapping[Any, int], names: dict[Var, str]) -> list[Statement]:
+    def _once(
+        self, body: list[Statement], outside: Mapping[Any, int], names: dict[Var, str], lists: bool = False
+    ) -> list[Statement]:
+        """The body with what repeats now; with `lists` only what makes a list that is too long to be written."""
         ids = [self.ids.setdefault(self.shape(statement), len(self.ids)) for statement in body]
         found = []
+        plain: list[tuple[int, int, int]] = []  # where what repeats does so with a shorter period
         for start, period, count, slack in runs(ids, 2):
             saved = (count - 1) * period
+            if not any(period % p == 0 and a <= start and start + saved + period <= b for p, a, b in plain):
+                plain.append((period, start, start + period * count + slack))
+            if lists and (period > 1 or count <= MOST_WRITTEN):
+                continue
             if saved >= LEAST_SAVED and (period > 1 or count > 3):
                 found += [(saved, -period, -(start + late), count) for late in range(min(slack, period - 1) + 1)]
         found.sort(reverse=True)
@@ -177,12 +189,15 @@ class Folding:
             start, period = -begin, -minus
             if taken[start : start + period * count].any() or self.steps > MOST_STEPS:
                 continue
-            for first, final in ((0, 0), (1, 0), (0, 1)):  # the first and the last may be wired otherwise
+            for first, final in ENDS if any(p == period and a <= start < b for p, a, b in plain) else ENDS[:1]:
                 begin, left = start + first * period, count - first - final
                 if left < 2 or (left - 1) * period < LEAST_SAVED or (period == 1 and left <= 3):
                     continue
                 loop = self._loop(body, begin, period, left, readers, names)
+                if loop is not None and lists and (loop.carried or not loop.collected):
+                    break
                 if loop is not None:
+                    self._note(loop)
                     taken[begin : begin + period * left] = True
                     loops.append((begin, period * left, loop))
                     break
@@ -195,15 +210,32 @@ class Folding:
             loop.body = self.folded(loop.body, inner, names)
         return body
 
+    def _note(self, loop: Repetition) -> None:
+        """What a loop collects is a list from now on."""
+        for inside, items in loop.collected:
+            self.collected.update((item, (inside, place)) for place, item in enumerate(items))
+
+    def is_known(self, items: tuple[Any, ...]) -> bool:
+        """Whether these are a list with a name, or a part of one."""
+        if self.is_list(tuple(map(self.stands_for, items))):
+            return True
+        places = [self.collected.get(item) for item in items]
+        if None in places or len({inside for inside, _ in places}) > 1:  # type: ignore[misc]
+            return False
+        at = [place for _, place in places]  # type: ignore[misc]
+        return {b - a for a, b in itertools.pairwise(at)} in ({1}, {-1})
+
     # ---- shapes
 
     def shape(self, statement: Statement) -> Any:
         """What two statements have in common that may be one of a loop's body."""
         if isinstance(statement, Operation):
             eq = statement.eq
+            if eq.op is TOTAL:  # where it stands may be another place at another length
+                return "total", id(statement)
             attrs = self.attrs(statement.number)
-            if eq.op is getitem and not statement.moving:
-                attrs = loose(attrs)
+            if "key" in eq.attrs and not statement.moving:
+                attrs = tuple((name, loose(value) if name == "key" else value) for name, value in attrs)
             moving = tuple((place, step) for place, _, step in statement.moving)
             return eq.op.name, attrs, tuple(slot_shape(a) for a in eq.inputs), len(eq.outputs), moving
         if isinstance(statement, Application):
@@ -302,6 +334,8 @@ class _Wiring:
         if kind == "same":
             return kind, first
         if slot not in self.lists:
+            if self.count > MOST_WRITTEN and not self.folding.is_known(slot):
+                return None
             self.lists[slot] = Instance("", first.name) if isinstance(first, Instance) else Var(first.aval)
             if isinstance(first, Instance):
                 self.lists[slot].definition = first.definition
@@ -310,7 +344,7 @@ class _Wiring:
     def moved(self, statements: tuple[Statement, ...]) -> tuple[tuple[tuple[int, ...], int], ...] | None:
         """The integers of keys that grow with the repeats; None where they do so in another way."""
         first = statements[0]
-        if not isinstance(first, Operation) or first.eq.op is not getitem or first.moving:
+        if not isinstance(first, Operation) or "key" not in first.eq.attrs or first.moving:
             return ()
         keys = [statement.eq.attrs["key"] for statement in statements]  # type: ignore[union-attr]
         if len({typed_key(key) for key in keys}) == 1:
@@ -360,9 +394,7 @@ class _Wiring:
         cost = 0 if plain else 2 * (len(alone) + (alone != makers))  # lines for lists
         if (self.count - 1) * self.period - cost < LEAST_SAVED:
             return False
-        written = [
-            items for items in self.lists if not self.folding.is_list(tuple(map(self.folding.stands_for, items)))
-        ]
+        written = [items for items in self.lists if not self.folding.is_known(items)]
         if written and any(isinstance(statement, Assignment) for statement in self.repeats[0]) and self.period < 5:
             return False
         return not written or (self.count <= MOST_WRITTEN and len(written) <= MOST_LISTS)
@@ -421,7 +453,7 @@ def mapped_shape(tree: Any) -> Any:
 
 
 def loose(attrs: Any) -> Any:
-    """The attributes of a getitem without the integers of its key."""
+    """A key without its integers."""
     if isinstance(attrs, tuple):
         if len(attrs) == 2 and attrs[0] == "int":
             return "int"

@@ -32,7 +32,7 @@ def result_of(calls: Calls, about: Description) -> Any:
     if about.node.backward:
         return _with_gradients(calls, about, left)
     call = about.node.call
-    tree: Any = None if call is None else call.result
+    tree: Any = None if call is None else calls.said(call.result)
     known = tree is not None and tree is not ANYTHING
     told = known and isinstance(tree, tuple) and len(tree) > 1 and isinstance(tree[-1], (tuple, list))  # by a text
     whole = tree[:-1] if told else tree if known else calls.trees.get(frozenset(left))
@@ -105,13 +105,17 @@ def _grouped(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
     """Values as one tuple: those of a call inside stand together as it gave them, and those of a turn of a loop."""
     parts: list[Any] = []
     rows = rows_in(calls, about, left) if calls.grouped else []
+    row_of = {value: part for part in rows for value in leaves(part)}
+    done: set[int] = set()
     handed = {atom for parameter in about.parameters for atom in leaves(parameter.tree)}
     for item in about.flat() if calls.grouped else ():
-        made = _values(calls, item)
-        saved = next((part for part in rows if any(value in made for value in leaves(part))), None)
+        saved = next((row_of[value] for value in _values(calls, item) if value in row_of), None)
         if saved is None and not isinstance(item, int) and isinstance(calls.of[item].saved, tuple):
             saved = calls.of[item].saved
-        if saved is not None and any(value in left for value in leaves(saved)):
+        if saved is None or id(saved) in done:  # of which nothing is left
+            continue
+        done.add(id(saved))
+        if any(value in left for value in leaves(saved)):
             parts.append(_told(saved, left, handed | _beside(calls, about, saved, left)))
     parts += left
     left.clear()
@@ -122,9 +126,11 @@ def _of_function(calls: Calls, about: Description, left: dict[Var, None]) -> Any
     """What others than its derivatives read of a call that does not say what it returned, and what these read."""
     saved = _only_for_derivatives(calls, about.node, left)
     own = [var for var in left if var not in saved]
-    if not own or not saved:
-        about.saved = tuple(saved) or None
-        return _plain(list(left))
+    if not own:
+        about.saved = _grouped(calls, about, saved)
+        return about.saved
+    if not saved:
+        return _plain(own)
     tree = calls.read_part(calls.trees.get(frozenset(own)), dict.fromkeys(own))
     about.saved = _grouped(calls, about, saved)
     return (*(own if tree is NOTHING else [tree]), about.saved)

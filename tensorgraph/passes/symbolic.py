@@ -16,7 +16,7 @@ from tensorgraph.engine.op import Op, structural
 from tensorgraph.engine.pull import Table, accumulate, contributions, fit_tensor
 from tensorgraph.engine.tape import Leaf, Node, next_number, projection
 from tensorgraph.engine.tensor import Tensor, new
-from tensorgraph.graph.equation import Backward
+from tensorgraph.graph.equation import SUM, Backward
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
 from tensorgraph.graph.inline import group
 from tensorgraph.ops.creation import ones, zeros
@@ -24,8 +24,6 @@ from tensorgraph.ops.structure import stop_gradient
 from tensorgraph.passes.rerun import Rerun
 
 __all__ = ["Note", "Symbolic"]
-
-SUM = "sum"  # what equations are for that add contributions up
 
 
 class Note(NamedTuple):

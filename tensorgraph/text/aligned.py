@@ -25,7 +25,10 @@ PART = re.compile(
 OPENS, CLOSES = "([{", ")]}"
 
 
-def aligned(samples: Sequence[Sample], dims: Sequence[str]) -> str:
+Limits = Mapping[str, int]  # the least size that a dimension has
+
+
+def aligned(samples: Sequence[Sample], dims: Sequence[str], limits: Limits | None = None) -> str:
     """The text of functions that these graphs share, with names in the place of sizes.
 
     Raises
@@ -34,7 +37,7 @@ def aligned(samples: Sequence[Sample], dims: Sequence[str]) -> str:
         Where their texts differ in more than numbers that follow the sizes.
     """
     sizes, graphs = [given for given, _ in samples], [graph for _, graph in samples]
-    told = [measured(graph, taken=dims) for graph in graphs]
+    told = [measured(graph, dims) for graph in graphs]
     texts = [logical_lines(text) for text, _ in told]
     names = Names(sizes)
     if len({len(lines) for lines in texts}) > 1:
@@ -45,6 +48,8 @@ def aligned(samples: Sequence[Sample], dims: Sequence[str]) -> str:
         if line is None:
             raise SizeError(_apart(sizes, texts))
         found.append(line)
+    main = max(number for number, line in enumerate(found) if line.startswith("def "))
+    found[main + 1 : main + 1] = [f"    assert {dim} >= {least}" for dim, least in (limits or {}).items()]
     return "\n".join(line for one in _bound(found, names, [own for _, own in told]) for line in _wrapped(one))
 
 
@@ -123,8 +128,8 @@ def _bound(lines: Sequence[str], names: Names, sizes: Sequence[Mapping[str, list
         function = head.removeprefix("def ").partition("(")[0]
         for dim in names.dims:
             if re.search(rf"(?<![\w.]){dim}\b", said):
-                known = zip(*[own.get(function, []) for own in sizes], strict=False)
-                columns = ((alike[0][0], [size for _, size in alike]) for alike in known)
+                known = [dict(own.get(function, [])) for own in sizes]
+                columns = ((place, [own.get(place) for own in known]) for place in known[0])
                 place = next((place for place, column in columns if column == names.column[dim]), None)
                 if place is None:
                     raise SizeError(f"no argument has the size {dim} in {head}")

@@ -10,6 +10,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import is_container
 from tensorgraph.graph.graph import Var
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
+from tensorgraph.text.totals import RunningSum
 
 __all__ = ["assign_name", "bind", "note"]
 
@@ -68,6 +69,8 @@ def assign_name(scene: Scene, target: ast.Name, value: Any) -> None:
         scene.fail(target, f"{name!r} means something else: choose another name")
     if isinstance(value, Tensor) and isinstance(value._value, Var):
         note(scene, name, value._value)
+    elif isinstance(value, RunningSum):
+        scene.call.names.setdefault(value.record, name)
     scene.names[name] = Container(value) if is_container(value) else value
 
 

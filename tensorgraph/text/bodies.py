@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,7 @@ from tensorgraph.transforms.custom import custom_op
 __all__ = ["WIDTH", "Body"]
 
 WIDTH = 110
+NUMBER = re.compile(r"(?<![\w.])\d[\d.e+-]*")
 MANY = 6  # outputs that are named one by one
 INDENT = "    "
 
@@ -99,13 +101,16 @@ class Body(Naming):
         Functions that stand for graphs in attributes.
     types : bool
         Whether the type of each value stands behind its line.
+    even : bool
+        Whether lines are broken and nested as if all numbers had as many digits: texts of other sizes are alike then.
     """
 
     def __init__(
-        self, heads: Mapping[Definition, Head], definition: Definition, functions: dict[Graph, str], types: bool
-    ) -> None:
+        self, heads: Mapping[Definition, Head], definition: Definition, functions: dict[Graph, str], types: bool,
+        even: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(heads, definition)
-        self.types = types
+        self.types, self.even = types, even
         self.out_tree: Treedef | None = None  # how the result nests, of the graph itself
         self.rule = _Equations(self, functions)
         self.lines: list[str] = []
@@ -123,6 +128,9 @@ class Body(Naming):
         self.late: Mapping[Any, set[Any]] = {}  # who reads cells after other calls have written them: which
 
     # ---- lines
+
+    def width(self, *said: str) -> int:
+        return sum(len(NUMBER.sub("00000", part) if self.even else part) for part in said)
 
     def line(self, text: str, values: Iterator[Any] | tuple[Any, ...] = ()) -> None:
         """One line, with the types of what it makes behind it where they are wanted."""
@@ -165,7 +173,7 @@ class Body(Naming):
             self.consume([a for a in leaves(result) if type(a) is Var])
             self.wait_for_cells(self.definition, [a for a in leaves(result) if type(a) is Var])
             said = self.result(result)
-            if len(said) + 11 > WIDTH and self.waiting:
+            if self.width(said) + 11 > WIDTH and self.waiting:
                 self.flush()
                 said = self.result(result)
             self.waiting.clear()
@@ -179,7 +187,7 @@ class Body(Naming):
             return tree_text(self.out_tree, iter([self.of(leaf) for leaf in leaves(result)]))
         said = self.tree(result)
         plain = isinstance(result, tuple) and len(result) > 1 and said.startswith("(")
-        return said[1:-1] if plain and len(said) + 10 <= WIDTH else said
+        return said[1:-1] if plain and self.width(said) + 10 <= WIDTH else said
 
     def body(self, body: list[Statement], room: int) -> None:
         outer, self.room = self.room, room
@@ -269,14 +277,14 @@ class Body(Naming):
         self.wait_for_cells(statement, atoms)
         head, parts, tail = self.rule.right(eq)
         said = f"{head}{', '.join(parts)}{tail}"
-        if len(said) + 4 * self.indent > WIDTH - 20 and any(atom in self.used_by for atom in atoms):
+        if self.width(said) + 4 * self.indent > WIDTH - 20 and any(atom in self.used_by for atom in atoms):
             self.flush()
             head, parts, tail = self.rule.right(eq)
             said = f"{head}{', '.join(parts)}{tail}"
         mine = [atom for atom in atoms if atom in self.used_by]
         outs = eq.outputs
         bare = len(outs) == 1 and self.rule.is_bare(eq)
-        if bare and eq.op is not custom_op and self.may_wait(outs[0]) and len(said) < WIDTH - 30:
+        if bare and eq.op is not custom_op and self.may_wait(outs[0]) and self.width(said) < WIDTH - 30:
             self.note_default(eq)
             self.hold(outs[0], said, self.rule.level_of(eq), atoms, mine)
             return
@@ -374,14 +382,14 @@ class Body(Naming):
         self.consume(atoms)
         called = statement.definition.name if statement.instance is None else self.of(statement.instance)
         parts = [self.tree(tree) for tree in statement.arguments]
-        long = len(called) + sum(map(len, parts)) + 4 * self.indent > WIDTH - 20
+        long = self.width(called, *parts) + 4 * self.indent > WIDTH - 20
         if long and any(atom in self.used_by for atom in atoms):
             self.flush()
             parts = [self.tree(tree) for tree in statement.arguments]
         mine = [atom for atom in atoms if atom in self.used_by]
         result, values = statement.definition.result, statement.results
         said = f"{called}({', '.join(parts)})"
-        if type(result) is Var and self.may_wait(values[0]) and len(said) < WIDTH - 30:
+        if type(result) is Var and self.may_wait(values[0]) and self.width(said) < WIDTH - 30:
             self.hold(values[0], said, ATOM, [*atoms], mine)
             if statement.instance is not None:
                 self.used_by[values[0]].add(root(called))

@@ -108,6 +108,8 @@ def kept(scene: Scene, parts: Parts, record: Call, first: int, steps: int, resul
     """Note a call that was read now, if it can stand for others."""
     reading = scene.reading
     scope, equations = record.scope, reading.trace.equations
+    if reading.sums and reading.sums[-1] >= first:
+        return  # its sums are not those of another call
     if scope and not all(f"{eq.scope}.".startswith(f"{scope}.") for eq in equations[first:]):
         return  # it went through instances that stand elsewhere
     cells = [part for part in parts.every if type(part) is CellName and part.writer is not None]

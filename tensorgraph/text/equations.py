@@ -9,6 +9,7 @@ from tensorgraph.engine.op import Op
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, typed_key
+from tensorgraph.graph.totals import TOTAL
 from tensorgraph.ops.index import getitem, put
 from tensorgraph.text.literals import literal_text, quoted
 from tensorgraph.transforms.custom import custom_op
@@ -57,6 +58,8 @@ class Equations:
             return f"custom_vjp({rules})(", [self.atom(a) for a in items_of(eq.inputs[0])], ")"
         if eq.is_conversion:
             return "tensor(", [self.atom(eq.inputs[0]), quoted(eq.attrs["dtype"])], ")"
+        if op is TOTAL:
+            return f"{self.tight(eq.inputs[0])}.total(", [], ")"  # type: ignore[arg-type]
         if op.infix is not None and not eq.attrs:
             infix = self.infix(op, eq)
             if infix is not None:
@@ -134,6 +137,10 @@ class Equations:
                 args.append(f"{name}={self.functions.get(value, '...')}")
                 continue
             positional = positional and default is REQUIRED
+            key = self.key(value, ()) if name == "key" else None
+            if key is not None:
+                args.append(f"s_[{key}]" if positional else f"key=s_[{key}]")
+                continue
             args.append(literal_text(value) if positional else f"{name}={literal_text(value)}")
         return args
 
@@ -153,7 +160,7 @@ class Equations:
         return args
 
     def key(self, static: Any, indices: tuple[Any, ...]) -> str | None:
-        """A NumPy key as Python writes it; None where only the attribute can say it."""
+        """A NumPy key as Python writes it; None where only the attribute can say it, ``("index", 0)``."""
         parts, used = [], 0
         for item in static:
             if item == "newaxis":

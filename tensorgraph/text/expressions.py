@@ -21,12 +21,13 @@ from tensorgraph.ops.structure import alias
 from tensorgraph.text.calls import aliased, array_constant, custom, gradients, length, looped, parameters, written_out
 from tensorgraph.text.definitions import DTYPES, Definition
 from tensorgraph.text.errors import nearest
-from tensorgraph.text.literals import literal_text
+from tensorgraph.text.literals import literal_text, written_key
 from tensorgraph.text.numbers import arithmetic, named, table
 from tensorgraph.text.repeating import repeated
 from tensorgraph.text.scene import CellName, Container, Instance, PerValue, Scene, Unknown, opened, said_of, show
 from tensorgraph.text.sequences import comprehension
 from tensorgraph.text.signs import op_of_sign
+from tensorgraph.text.totals import RunningSum, begun
 from tensorgraph.text.types import called
 from tensorgraph.transforms.scan import scan_op
 
@@ -35,6 +36,7 @@ __all__ = ["callee", "expression", "reference", "with_residuals"]
 SPECIAL: dict[str, Callable[..., Any]] = {"gradients": gradients, "tensor": written_out}
 WRITTEN_SO: dict[str, Callable[..., Any]] = {  # whose arguments are no plain values
     "array": array_constant, scan_op.name: looped, "parameters": parameters, "len": length, alias.name: aliased,
+    "Sum": begun,
 }  # fmt: skip
 METHODS = frozenset({"reshape", "transpose"})  # besides those that ops declare
 SUBSCRIPT = "[]"
@@ -169,11 +171,21 @@ def _binary(scene: Scene, node: ast.BinOp) -> Any:
         op = op_of_sign(one.op)
         if op is None:
             scene.fail(one, f"the operator in {show(one)} is not part of the language")
-        if type(value) in (int, float) and type(other) in (int, float):
+        if RunningSum in (type(value), type(other)):
+            value = _grown(scene, one, value, other)
+        elif type(value) in (int, float) and type(other) in (int, float):
             value = arithmetic(scene, one, value, other)
         else:
             value = _operator(scene, one, op, value, other)
     return value
+
+
+def _grown(scene: Scene, node: ast.BinOp, total: Any, value: Any) -> RunningSum:
+    """``total + x``, of a sum that grows."""
+    if not isinstance(node.op, ast.Add) or type(total) is not RunningSum:
+        scene.fail(node, f"a Sum grows by total + x, got {show(node)}; total.total() is the tensor to compute with")
+    made: RunningSum = scene.run(node, lambda: total + value)
+    return made
 
 
 def _unary(scene: Scene, node: ast.UnaryOp) -> Any:
@@ -362,6 +374,10 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
         members = value.members
         near = nearest(function.attr, members)
         scene.fail(node, f"{show(function)} is no instance that could be called; it has {', '.join(members)}{near}")
+    if type(value) is RunningSum:
+        if function.attr != "total" or node.args or node.keywords:
+            scene.fail(node, f"a Sum has total(), got {show(node)}")
+        return scene.run(node, value.total)
     tree = opened(value)
     if isinstance(tree, dict) and function.attr in ("items", "keys", "values") and not (node.args or node.keywords):
         return [*map(list if function.attr == "items" else opened, getattr(tree, function.attr)())]
@@ -409,6 +425,8 @@ def _key(scene: Scene, node: ast.expr) -> Any:
 
 
 def _subscript(scene: Scene, node: ast.Subscript) -> Any:
+    if isinstance(node.value, ast.Name) and node.value.id == "s_" and "s_" not in scene.names:
+        return scene.run(node, written_key, _key(scene, node.slice))
     value = reference(scene, node.value)
     key = _key(scene, node.slice)
     if isinstance(value, PerValue):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from tensorgraph.graph.equation import Equation
 from tensorgraph.graph.graph import Graph, Var, digest
-from tensorgraph.graph.outline import NUMBERED, Outline, flat, numbered
+from tensorgraph.graph.outline import NUMBERED, Outline, flat, numbered, outline
 from tensorgraph.graph.statements import Definition, Instance, Operation, leaves
 from tensorgraph.text.bodies import WIDTH, Body
 from tensorgraph.text.heads import Given, Head, Sizes
@@ -49,10 +49,17 @@ def folded(graph: Graph, types: bool = False, known: Known | None = None, taken:
 
 
 def measured(graph: Graph, taken: Collection[str] = ()) -> tuple[str, dict[str, list[tuple[str, int]]]]:
-    """The same, and for each function in it the sizes of what it is handed: how each is written, and what it is."""
-    text = _Text(graph.outline, False, taken=taken)
-    said = "\n\n\n".join("\n".join(lines) for lines in text.functions())
-    return said, {definition.name: [*text.shapes(definition)] for definition in text.written}
+    """The same, and for each function in it the sizes of what it is handed: how each is written, and what it is.
+
+    Sums to which a loop adds are values, also where the text were shorter without: it is if the turns are few.
+    """
+    key = f"measured, without {' '.join(taken)}"
+    found: tuple[str, dict[str, list[tuple[str, int]]]] | None = graph._cache.get(key)
+    if found is None:
+        text = _Text(outline(graph, growing=True), False, taken=taken)
+        said = "\n\n\n".join("\n".join(lines) for lines in text.functions())
+        found = graph._cache[key] = said, {one.name: [*text.shapes(one)] for one in text.written}
+    return found
 
 
 def open_name(name: str, closed: Collection[str]) -> str:
@@ -131,7 +138,7 @@ class _Text:
 
     def function(self, definition: Definition, head: Head) -> list[str]:
         main = definition.kind == "graph"
-        body = Body(self.heads, definition, self.graphs, self.types)
+        body = Body(self.heads, definition, self.graphs, self.types, bool(self.dims))
         body.out_tree = self.graph.out_tree if main else None
         body.late = self.outline.late
         for tree, name in (*head.trees, *head.bundles):
@@ -162,6 +169,9 @@ class _Text:
     def shapes(self, definition: Definition) -> Iterator[tuple[str, int]]:
         """The sizes of what a function is handed: how each is written, and what it is."""
         names = self.heads[definition].names
+        for tree, place in self.heads[definition].trees:
+            if isinstance(tree, (list, tuple)):
+                yield f"len({place})", len(tree)
         for parameter in definition.parameters:
             for leaf in leaves(parameter.tree):
                 if type(leaf) is Var and leaf in names and hasattr(leaf.aval, "shape"):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tensorgraph.engine.aval import Aval, Number, short_dtype
+from tensorgraph.engine.aval import Aval, short_dtype
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.definitions import Description
 from tensorgraph.graph.equation import CellDecl, is_number
@@ -199,7 +199,7 @@ class Head:
         if is_number(tree):
             return str(tree.aval)
         values = [about.parameters[place].tree for about in self.calls]
-        if any(type(v) is not Var or type(v.aval) is Number for v in values):
+        if any(type(v) is not Var or type(v.aval) is not Aval for v in values):
             return ""
         avals = [v.aval for v in values]
         if len({(aval.dtype, aval.ndim) for aval in avals}) != 1:

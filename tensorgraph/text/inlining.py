@@ -22,6 +22,7 @@ from tensorgraph.text.members import joined, one_a_value
 from tensorgraph.text.numbers import literal, named
 from tensorgraph.text.scene import MOST_CALLS, CellName, Container, Instance, PerValue, Scene, opened
 from tensorgraph.text.statements import run
+from tensorgraph.text.totals import RunningSum
 from tensorgraph.text.types import Sizes
 
 __all__ = ["call", "scope_of"]
@@ -79,6 +80,8 @@ def seen(scene: Scene, value: Any) -> Any:
         return value.var
     if isinstance(value, Instance):
         return Place(value.path, value.definition.kind)
+    if isinstance(value, RunningSum):
+        return value.record
     return ANYTHING if isinstance(value, PerValue) else scene.trace.seen(value)
 
 

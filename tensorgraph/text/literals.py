@@ -10,7 +10,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, Number, canonical_dtype, short_dtype
 
 __all__ = ["INLINE", "array_text", "aval_text", "literal_text", "quoted", "read_array",
-           "shown"]  # fmt: skip
+           "shown", "written_key"]  # fmt: skip
 
 INLINE = 32  # elements of a captured array up to which it is written out
 
@@ -35,6 +35,27 @@ def literal_text(value: Any) -> str:
     if type(value) is str:
         return quoted(value)
     return shown(value)
+
+
+def written_key(key: Any) -> tuple[Any, ...]:
+    """A key of integers, slices, ``None`` and ``...`` as the attribute of an op.
+
+    Examples
+    --------
+    >>> written_key((slice(None), 3, None, ...))
+    (('slice', None, None, None), 3, 'newaxis', '...')
+    """
+    found: list[Any] = []
+    for item in key if type(key) is tuple else (key,):
+        if isinstance(item, slice):
+            found.append(("slice", item.start, item.stop, item.step))
+        elif item is None or item is ...:
+            found.append("newaxis" if item is None else "...")
+        elif type(item) is int:
+            found.append(item)
+        else:
+            raise TypeError(f"s_[...] is of integers, slices, None and ..., got {shown(item)}")
+    return tuple(found)
 
 
 def shown(value: Any) -> str:

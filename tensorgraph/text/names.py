@@ -18,7 +18,7 @@ __all__ = ["identifier", "names", "reserved"]
 # what the text means something else by
 WORDS = frozenset({
     "Buffer", "Frozen", "Literal", "OrderedDict", "Parameter", "array", "bool", "bool_", "custom_vjp", "float", "int",
-    "At", "enumerate", "like", "parameters", "range", "reversed", "scope", "zip",
+    "At", "Sum", "enumerate", "like", "parameters", "range", "reversed", "s_", "scope", "zip",
     "tensor", "tg", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64",
 })  # fmt: skip
 LONGEST = 60

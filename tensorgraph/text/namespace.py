@@ -23,6 +23,7 @@ from tensorgraph.engine.calling import call
 from tensorgraph.engine.direct import is_fused
 from tensorgraph.engine.modes import current, enable_grad, scope, use
 from tensorgraph.engine.op import ALIASES, CATALOGUE, Op
+from tensorgraph.engine.running import Sum
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, tensor, wrap
@@ -30,6 +31,7 @@ from tensorgraph.engine.tree import flatten, is_container, unflatten
 from tensorgraph.graph.trace import trace
 from tensorgraph.ops.structure import alias
 from tensorgraph.text.definitions import library
+from tensorgraph.text.literals import written_key
 from tensorgraph.transforms.custom import custom_vjp
 from tensorgraph.transforms.scan import scan_op
 
@@ -54,6 +56,13 @@ class Start:
 
     def __repr__(self) -> str:
         return self.text
+
+
+class Keys:
+    """``s_[:, 3]``: a NumPy key as ops have it for an attribute."""
+
+    def __getitem__(self, key: Any) -> tuple[Any, ...]:
+        return written_key(key)
 
 
 def _alias(x: Any) -> Any:
@@ -192,5 +201,6 @@ def namespace(arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "gradients": _gradients, scan_op.name: _scan, "scope": scope, "tensor": tensor,
         "bool_": bool_, "f16": f16, "f32": f32, "f64": f64, "i8": i8, "i16": i16, "i32": i32, "i64": i64, "u8": u8,
         "u16": u16, "u32": u32, "u64": u64, "cells": _cells, "parameters": _parameters,
+        "Sum": Sum, "s_": Keys(),
     }  # fmt: skip
     return found | _library(found)

@@ -97,6 +97,7 @@ class Reading:
     writes: dict[CellName, Write] = field(default_factory=dict)
     stretches: dict[Any, Any] = field(default_factory=dict)  # calls that were read, by what they depend on
     emitted: dict[Any, Any] = field(default_factory=dict)  # equations, by what they depend on
+    sums: list[int] = field(default_factory=list)  # how many equations there were where each sum began
     steps: int = 0
     errors: list[ParseError] | None = None  # what went wrong already, where reading goes on; else the first is raised
 

@@ -28,6 +28,7 @@ __all__ = [
     "generalised",
     "line_of",
     "others",
+    "require_same_arrays",
     "written",
 ]
 
@@ -153,10 +154,7 @@ def _require_alike(a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[st
                 "equations for all sizes, with loops over a size that do the same in each turn: write other loops as "
                 "an op, or trace each size by itself"
             )
-    if len(a.consts) != len(b.consts) or [digest(x) for x in a.consts.values()] != [
-        digest(y) for y in b.consts.values()
-    ]:
-        raise SizeError(f"{a.name}: {_captured(a, b)}")
+    require_same_arrays(a, b)
     if a.out_tree != b.out_tree or a.in_tree != b.in_tree:
         raise SizeError(
             f"{a.name}: how results nest depends on a size: {a.out_tree} at {written(at_a)}, {b.out_tree} at "
@@ -167,6 +165,12 @@ def _require_alike(a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[st
             f"{a.name}: its cells depend on a size: {_cells(a)} at {written(at_a)}, {_cells(b)} at {written(at_b)}. "
             "Make modules and cells before, outside of the function"
         )
+
+
+def require_same_arrays(a: Graph, b: Graph) -> None:
+    """Refuse two instances that captured other arrays."""
+    if [*map(digest, a.consts.values())] != [*map(digest, b.consts.values())]:
+        raise SizeError(f"{a.name}: {_captured(a, b)}")
 
 
 def _cells(graph: Graph) -> str:

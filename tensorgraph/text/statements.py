@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from tensorgraph.engine import modes
@@ -16,9 +18,14 @@ from tensorgraph.text.expressions import callee, expression, reference, with_res
 from tensorgraph.text.scene import CellName, Scene, Unknown, opened, show
 from tensorgraph.text.sequences import sequence
 
-__all__ = ["run"]
+__all__ = ["HOLDS", "run"]
 
 MOST_SCOPES = 30
+HOLDS = "the text holds for"  # some sizes
+COMPARISONS: dict[Any, Callable[[int, int], bool]] = {
+    ast.GtE: operator.ge, ast.Gt: operator.gt, ast.LtE: operator.le, ast.Lt: operator.lt, ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}  # fmt: skip
 
 
 def run(scene: Scene, body: list[ast.stmt]) -> None:
@@ -81,6 +88,8 @@ def _statement(scene: Scene, node: ast.stmt) -> None:
                 scene.fail(node, f"the value of {show(value)} goes nowhere: give it a name")
         case ast.Pass():
             pass
+        case ast.Assert():
+            _assert(scene, node)
         case ast.AugAssign():
             said = ast.unparse(node.target)
             scene.fail(node, f"tensors do not change: write {said} = {said} + ...")
@@ -121,6 +130,21 @@ def _annotated(scene: Scene, node: ast.AnnAssign, value: Any) -> None:
         scene.fail(node, f"declared {expected}, but {show(node.value or node)} is {value.aval}")
     assert isinstance(node.target, ast.Name)
     assign_name(scene, node.target, value)
+
+
+def _assert(scene: Scene, node: ast.Assert) -> None:
+    """``assert T >= 2``: for which sizes the text holds."""
+    test = node.test
+    form = f"expected assert N >= 2, of sizes, got {show(node)}"
+    sign = test.ops[0] if isinstance(test, ast.Compare) and len(test.ops) == 1 else None
+    rule = COMPARISONS.get(type(sign))
+    if rule is None or node.msg is not None or not isinstance(test, ast.Compare):
+        scene.fail(node, form)
+    left, right = (expression(scene, side) for side in (test.left, test.comparators[0]))
+    if type(left) is not int or type(right) is not int:
+        scene.fail(node, form)
+    if not rule(left, right):
+        scene.fail(node, f"{HOLDS} {show(test)}, and here these are {left} and {right}")
 
 
 def _append(scene: Scene, call: ast.Call) -> None:

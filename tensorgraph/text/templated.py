@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tensorgraph.text.functions import folded
 from tensorgraph.text.polynomials import FAR, Polynomial, interpolated
 from tensorgraph.text.printing import to_text
 from tensorgraph.text.rolling import rolled
-from tensorgraph.text.sizes import LengthError, Sample, SizeError, generalised, others, written
+from tensorgraph.text.sizes import LengthError, Sample, SizeError, generalised, others, require_same_arrays, written
 from tensorgraph.text.structure import classes_of
 from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Made, Template, parse
@@ -28,8 +28,10 @@ __all__ = ["TemplateCost", "lifted", "templated", "traced", "unfolded", "untold"
 
 FOLDING = ("constants.folded", "constants.uniform")  # rules that may be left out
 NEAR = 30  # times a size at which a template is tried that is longer at larger sizes
+SMALL = (3, 2, 1, 0)  # sizes at which loops may have no turns, or the first be the last
 BASES = ((11, 13, 17, 19, 23, 29), (12, 20, 28, 36, 44, 52), (16, 32, 48, 64, 80, 96), (64,), (60,), (2520,), (8,),
          (4,), (3,), (2,), (1,), (7,), (28,), (32,), (784,))  # fmt: skip
+LARGER = (19, 23, 29, 31, 37, 41)  # turns of loops: sums of more than sixteen are added up in several runs
 
 
 def traced(function: Callable[..., Any], examples: Sequence[Any], keywords: Mapping[str, Any]) -> Template:
@@ -121,11 +123,20 @@ def lifted(template: Template, types: Iterable[Any], method: str, args: Sequence
     SizeError
         Where no text says what it makes of all of them: see `untold`.
     """
-    try:
-        return templated(_pointwise(template, method, args, options), template.dims, types, lifts=True)
-    except SizeError as error:
-        said = f"[{args[0]!r}]" if method == "__getitem__" else f".{method}()"
-        raise SizeError(f"{error}. Of one size it is template.at({written(template.fitting())}){said}") from error
+
+    @contextlib.contextmanager
+    def with_remedy() -> Iterator[None]:
+        try:
+            yield
+        except SizeError as error:
+            said = f"[{args[0]!r}]" if method == "__getitem__" else f".{method}()"
+            raise SizeError(f"{error}. Of one size it is template.at({written(template.fitting())}){said}") from error
+
+    with with_remedy():
+        made = templated(_pointwise(template, method, args, options), template.dims, types, lifts=True)
+    if made._tell is not None:
+        made._tell = with_remedy()(made._tell)
+    return made
 
 
 def _pointwise(template: Template, method: str, args: Sequence[Any], options: Any) -> Made:
@@ -162,18 +173,46 @@ def untold(
     template: Template, types: Iterable[Any], method: str, args: Sequence[Any], options: Any, why: SizeError
 ) -> Template:
     """As `lifted`, without a text: of that there is the head alone, and why there is no more."""
+
+    def tell() -> Template:
+        raise why
+
     make, dims = _pointwise(template, method, args, options), template.dims
-    sizes, first = _first(make, dims)
-    samples = [(sizes, first), *itertools.islice(others(make, dims, sizes, (Exception,)), len(dims))]
-    empty = flatten(())[1]
-    heads = [(at, graph.replace(equations=(), writes=(), outputs=(), out_tree=empty)) for at, graph in samples]
     try:
-        text = to_text(generalised(heads), taken=dims)
+        return _headed(_first(make, dims), make, dims, types, tell)
     except SizeError:  # so do its arguments
         raise why from None
+
+
+def _headed(
+    sample: Sample, make: Made, dims: Sequence[str], types: Iterable[Any], tell: Callable[[], Template]
+) -> Template:
+    """A template with the head alone of a text; `tell` makes the one that has all of it, when it is asked for."""
+    sizes, first = sample
+    samples = [sample, *itertools.islice(others(make, dims, sizes, (Exception,)), len(dims))]
+    empty = flatten(())[1]
+    heads = [(at, graph.replace(equations=(), writes=(), outputs=(), out_tree=empty)) for at, graph in samples]
+    text = to_text(generalised(heads), taken=dims)
     made: Template = parse(text, arrays_of(first), types=[*types, *classes_of(first.in_tree)])
-    made.dims, made._made, made._why = dims, make, why
+    made.dims, made._made, made._tell = tuple(dims), make, tell
     made._instances = {tuple(at[dim] for dim in dims): graph for at, graph in samples}
+    return made
+
+
+def _later(sample: Sample, make: Made, dims: Sequence[str], types: Iterable[Any]) -> Template:
+    """What a pass makes of a template with loops over a size: told when its text is asked for: that takes long."""
+
+    def tell() -> Template:
+        larger = {dim: LARGER[i % len(LARGER)] for i, dim in enumerate(dims)}
+        begin = sample
+        with contextlib.suppress(Exception):  # there may be none
+            begin = larger, make(larger)
+        told = _from(*begin, make, dims, types, lifts=True, grows=True)
+        if any(parse(text, told.arrays, types=told._types) != made for text in {told._text, told._printed}):
+            raise SizeError(f"{told.name}: its text would be of other graphs at some sizes")
+        return told
+
+    made = _headed(sample, make, dims, types, tell)
     return made
 
 
@@ -190,11 +229,11 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
     # 2. what is another number in these is an expression of the names; the text of that is the template;
     # 3. it is read back and compared with these graphs, and with one more that it was not made from.
     sizes, first = _first(make, dims)
+    if lifts and _grows(make, sizes, first):
+        return _later((sizes, first), make, dims, types)
     try:
         return _from(sizes, first, make, dims, types, lifts)
-    except SizeError as error:
-        if lifts and isinstance(error, LengthError):
-            raise  # as it does at all sizes
+    except SizeError:
         falling = {dim: sizes[dim] * 8**k for k, dim in enumerate(reversed(dims))}  # one may have to be under another
         if 1 < len(dims) < 4:
             with contextlib.suppress(Exception):
@@ -204,13 +243,35 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
         raise
 
 
+def _grows(make: Made, sizes: Mapping[str, int], first: Graph) -> bool:
+    """Whether there are more equations at a larger size.
+
+    Raises
+    ------
+    SizeError
+        Where there are, and other arrays are captured there.
+    """
+    for dim in sizes:
+        try:
+            graph = make({**sizes, dim: sizes[dim] + 1})
+        except Exception:  # there may be none
+            continue
+        if len(graph.equations) != len(first.equations):
+            require_same_arrays(first, graph)
+            return True
+    return False
+
+
 def _from(
-    sizes: Mapping[str, int], first: Graph, make: Made, dims: Sequence[str], types: Iterable[Any], lifts: bool
-) -> Template:
-    """The template of what gives these graphs, of which one is there."""
+    sizes: Mapping[str, int], first: Graph, make: Made, dims: Sequence[str], types: Iterable[Any], lifts: bool,
+    grows: bool = False,
+) -> Template:  # fmt: skip
+    """The template of what gives these graphs, of which one is there; `grows`: those of larger sizes are longer."""
     failures: list[tuple[Mapping[str, int], Exception]] = []
 
     def tried(given: Mapping[str, int]) -> Graph:
+        if grows and max(given.values()) > 2 * max(sizes.values()):
+            raise SizeError("many equations, of which no number is told by")
         try:
             return make(given)
         except Exception as error:
@@ -218,10 +279,10 @@ def _from(
             raise
 
     samples, more = [(sizes, first)], others(tried, dims, sizes, (Exception,))
-    while some := [*itertools.islice(more, len(dims))]:
-        samples += some
-        if lifts and len({len(graph.equations) for _, graph in samples}) > 1:
-            _text(samples, dims)  # what these few have no text for, more have none for either
+    samples += itertools.islice(more, len(dims))
+    if grows:
+        _text(samples, dims)  # what these few have no text for, more have none for either
+    samples += more
     for dim in dims:
         if all(given[dim] == sizes[dim] for given, _ in samples):
             at, why = next(pair for pair in failures if pair[0][dim] != sizes[dim])
@@ -229,10 +290,9 @@ def _from(
                 f"{first.name}: {dim} can be {sizes[dim]}, and no other size was found that it can be: at "
                 f"{written(at)} {type(why).__name__}{_raised_in(why)}: {why}. Write {sizes[dim]} for {dim}"
             ) from why
-    text = _text(samples, dims)
-    arrays = arrays_of(first)
-    known = (*types, *classes_of(first.in_tree), *classes_of(first.out_tree))
-    template = parse(text, arrays, types=list(dict.fromkeys(known)))
+    known = list(dict.fromkeys((*types, *classes_of(first.in_tree), *classes_of(first.out_tree))))
+    text = _text(samples, dims, make, known)
+    template = parse(text, arrays_of(first), types=known)
     if not isinstance(template, Template) or set(template.dims) != set(dims):
         raise SizeError(f"{first.name}: no argument has the sizes {', '.join(dims)}")
     template.dims = tuple(dims)
@@ -243,7 +303,7 @@ def _from(
         template._made = _constantly(graph)
         template.at(**given)
     template._made, template._lifts = make, lifts
-    template._print = functools.partial(_folded, template, samples, list(dict.fromkeys(known)))
+    template._print = functools.partial(_folded, template, samples, known)
     template._instances = {tuple(given[dim] for dim in dims): graph for given, graph in samples}
     further = {dim: size * 3 for dim, size in sizes.items()}
     with contextlib.suppress(*_unfit(make, further)):
@@ -251,7 +311,7 @@ def _from(
     return template
 
 
-def _text(samples: Sequence[Sample], dims: Sequence[str]) -> str:
+def _text(samples: Sequence[Sample], dims: Sequence[str], make: Made | None = None, types: Sequence[Any] = ()) -> str:
     """What these graphs share, as a text."""
     try:
         return to_text(generalised(samples), taken=dims)
@@ -261,18 +321,40 @@ def _text(samples: Sequence[Sample], dims: Sequence[str]) -> str:
             if text is not None:
                 return text
         if isinstance(error, LengthError):
-            with contextlib.suppress(SizeError, LookupError):
-                return aligned(samples, dims)
+            with contextlib.suppress(SizeError, LookupError, ParseError):
+                return aligned(samples, dims) if make is None else _for_all(samples, dims, make, types)
         raise error
+
+
+def _for_all(samples: Sequence[Sample], dims: Sequence[str], make: Made, types: Sequence[Any]) -> str:
+    """The functions that graphs of several lengths share, which say for which sizes they hold."""
+    text = aligned(samples, dims)
+    template = parse(text, arrays_of(samples[0][1]), types=types)
+    if not isinstance(template, Template) or set(template.dims) != set(dims):
+        raise SizeError(f"no argument has the sizes {', '.join(dims)}")
+    limits = {}
+    for dim in dims:
+        for size in SMALL:
+            given = {**samples[0][0], dim: size}
+            try:
+                graph = make(given)
+            except Exception:  # there is none: the function may refuse these sizes in any way
+                continue
+            if template.says(given) != graph:
+                limits[dim] = size + 1
+                break
+    return aligned(samples, dims, limits) if limits else text
 
 
 def _folded(template: Template, samples: Sequence[Sample], types: Sequence[Any]) -> str | None:
     """The template as functions that call each other, where that is read as these graphs."""
+    make = template._made
+    assert make is not None
     try:
         try:
             text = folded(generalised(samples), taken=template.dims)
         except LengthError:
-            text = aligned(samples, template.dims)
+            text = _for_all(samples, template.dims, make, types)
         again = parse(text, template.arrays, types=types)
         if not isinstance(again, Template) or set(again.dims) != set(template.dims):
             return None
