@@ -218,6 +218,31 @@ def test_large_deep_and_hostile_texts(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "def f(x: f32[3]):\n    for i in range(10**4):\n        for j in range(2 * 5000): x = x + 1\n    return x",
+            "stands for at least 200,010,001 statements",
+        ),
+        (
+            "def A0(x, *, w: Parameter[f32[3]]): return x\n"
+            + "".join(f"def A{i}(x, *, p: A{i - 1}, q: [A{i - 1}]): return x\n" for i in range(1, 40))
+            + "def f(x: f32[3], *, a: A39): return x",
+            r"line 41, column 21: f has at least about 10\*\*12 members",
+        ),
+        (
+            "def A(x, *, m: [Linear[3, 3]] * 10**4): return x\ndef B(x, *, m: [A] * 10**4): return x\n"
+            "def f(x: f32[2, 3], *, b: At['b.0', B]): return x",
+            "f has at least 300,010,001 members, those of its members counted",
+        ),
+    ],
+)
+def test_counts_are_known_before_anything_is_made(text: str, words: str) -> None:
+    with pytest.raises(tg.ParseError, match=words):
+        tg.parse(text)
+
+
+@pytest.mark.parametrize(
     ("call", "words"),
     [
         ("softmax_vjp(x, None, ct, want=(True,))", None),
