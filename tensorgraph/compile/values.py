@@ -44,7 +44,7 @@ CONTAINERS = (list, dict, set, deque, *WRAPPERS)
 INDEXED = (dict, list, tuple, deque, *WRAPPERS)
 BYTES = (bytearray, Numbers, memoryview)
 WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
-VIEWS = tuple(map(type, ({}.keys(), {}.values(), {}.items())))
+VIEWS: tuple[type[Any], ...] = tuple(map(type, ({}.keys(), {}.values(), {}.items())))
 GETTERS = (attrgetter, methodcaller)  # objects that read attributes of what they are called with
 KEPT = PASSING | {"_hooks", "_place"}
 
