@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
 from tensorgraph.testing.programs import Program, programs
 from tensorgraph.viz import Drawing, draw, drawing_from_json
+from tensorgraph.viz.model.budget import in_order
 from tensorgraph.viz.model.kernel_repeats import drawn_once
 from tensorgraph.viz.model.kernels import kernels_drawn
 from tensorgraph.viz.render.columns import columns
@@ -60,6 +62,28 @@ def test_nothing_of_a_program_is_lost(name: str) -> None:
 @examples(40)
 def test_nothing_of_a_random_program_is_lost(program: Program) -> None:
     check(program.graph())
+
+
+@given(programs())
+@examples(30)
+def test_nothing_is_lost_where_kernels_stand_in_order(program: Program) -> None:
+    """Each line of the drawing is one to the next box, or is named in the box that it leads to."""
+    _, _, once, _ = drawings(program.graph())
+    ordered = in_order(once)
+    if ordered is None:
+        return
+    assert {node.id for node in ordered.nodes} == {node.id for node in once.nodes}
+    assert [(e.tail, e.head, e.role, e.values) for e in ordered.edges] == [
+        (e.tail, e.head, e.role, e.values) for e in once.edges
+    ]
+    at = {node.id: node for node in ordered.nodes}
+    for edge in ordered.edges:
+        if edge.cut:
+            assert any(row.style == "stub" and row.text.startswith("<- ") for row in at[edge.head].rows)
+    assert drawing_from_json(ordered.json()) == ordered
+    drawn = set(re.findall(r"^(n\d+)\S* -> (n\d+)\S* \[(?!style=invis)", ordered.dot(), re.M))
+    whole = {(e.tail, e.head) for e in ordered.edges if not e.cut and e.role != "carried"}
+    assert whole <= drawn or len(set(columns(ordered).values())) > 1  # between columns a line passes points
 
 
 def test_blocks_and_steps_are_templates_with_their_counts() -> None:

@@ -12,6 +12,7 @@ from test_viz_training import check_complete, nets
 from viz_pages import needs_engine
 
 import tensorgraph as tg
+from tensorgraph.native import machine
 from tensorgraph.viz import draw
 from tensorgraph.viz.model.fold import loops_of
 from tensorgraph.viz.model.functions import with_functions
@@ -33,6 +34,14 @@ def plan(graph):
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in ("transformer loss", "u-net forward")])
 def test_words_are_ten_pixels_high_on_a_screen(name):
     wide, high = size(draw(PROGRAMS[name]()))
+    assert 9 * min(1920 / wide, 1080 / high) >= 10, (wide, high)
+
+
+@needs_engine
+@pytest.mark.skipif(not machine.available(), reason="no machine code here")
+@pytest.mark.parametrize("name", ["demo step", "u-net step", "attention step", "two inputs step", "lstm forward"])
+def test_words_on_kernels_are_ten_pixels_high_on_a_screen(name):
+    wide, high = size(draw(PROGRAMS[name](), level="compiled"))
     assert 9 * min(1920 / wide, 1080 / high) >= 10, (wide, high)
 
 

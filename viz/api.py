@@ -65,9 +65,9 @@ def draw(
         forward down the left and its gradient up the right, with what is kept between them, where gradients stop and
         what is written; of a graph that takes no gradient, the one it would have. ``"compiled"``: one box a kernel of
         what `tensorgraph.compile` makes of it, with its ops, your lines, bytes and where results lie, and why
-        neighbours are two kernels; ``overlay="time"`` measures each. ``"auto"``: the training level of a
-        graph that takes gradients, every op of another small one, else the modules, as deep as can be read on a screen
-        of 1920 by 1080; ops of no module are joined before modules are closed.
+        neighbours are two kernels, many in the order in which they run; ``overlay="time"`` measures each. ``"auto"``:
+        the training level of a graph that takes gradients, every op of another small one, else the modules, as deep as
+        can be read on a screen of 1920 by 1080; ops of no module are joined before modules are closed.
     depth : int or "op", optional
         For modules: 1 draws the outermost. Default: the innermost, less deep where these are many. ``"op"`` goes down
         to the ops.
