@@ -16,7 +16,7 @@ RUNNERS: list[Any] = []
 """The one whose memory may be read and written."""
 
 
-def entries(kernels: Any) -> list[int]:
+def entries(kernels: Any, width: Any = None) -> list[int]:
     """Numbers in the place of addresses of machine code."""
     KERNELS.extend(kernel for kernel in dict.fromkeys(kernels) if kernel not in KERNELS)
     return [1 + KERNELS.index(kernel) for kernel in kernels]

@@ -18,10 +18,31 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.compile import Compiled
+from tensorgraph.compile import Compiled, laying
 from tensorgraph.engine.tensor import TraceError
+from tensorgraph.native import machine, objects
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+
+
+@pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+def test_exact_bits_are_those_of_narrow_vectors(monkeypatch: Any) -> None:
+    rng = np.random.default_rng(3)
+    x, gamma = rng.normal(size=(64, 50)).astype("float32"), rng.normal(size=50).astype("float32")
+
+    def f(x: Any, gamma: Any) -> Any:
+        loss = lambda x, gamma: tg.sum(tg.layer_norm(x, gamma)[0] ** 3) + tg.sum(tg.logsumexp(x, axis=-1))
+        return tg.value_and_grad(loss, argnums=(0, 1))(x, gamma)
+
+    def bits(**options: Any) -> bytes:
+        value, slopes = tg.compile(f, **options)(x, gamma)
+        return b"".join(a.numpy().tobytes() for a in (value, *slopes))
+
+    exact, usual = bits(exact=True), bits()
+    monkeypatch.setattr(laying, "entries", lambda kernels, width=None: objects.entries(kernels, 32))
+    assert exact == bits()
+    if machine.machine().width > 32:
+        assert exact != usual
 
 
 def counter() -> tuple[Any, Any]:

@@ -307,6 +307,7 @@ def test_a_model_that_cannot_be_compiled_runs_as_it_is(made: list[Any], caplog: 
         model, history = fitted(model=Keeping(), metrics=(), dev=(X, Y))
     assert runs(made[0]) == (0, 0) and len(history["loss"]) == 4 and "changes Keeping.calls" in caplog.text
     assert len(made[0].refused) == 2  # of the only size, and asked once
+    assert model.calls == fitted(model=Keeping(), metrics=(), dev=(X, Y), compile=False)[0].calls
     assert all(np.isfinite(p.numpy()).all() for p in model.parameters())
 
 

@@ -382,7 +382,8 @@ def compile(
     check : bool
         Compare each kernel with NumPy on live data at its first use.
     exact : bool
-        Leave no product to BLAS, whose bits depend on the machine and its threads: kernels are taken at every size.
+        Have the bits of kernels the same on all machines that run them: no product is left to BLAS, and vectors are of
+        32 bytes also where the processor has wider ones.
     fail_on_recompile : bool
         Raise `RecompileError`, saying why, instead of tracing a second time.
     wait : bool

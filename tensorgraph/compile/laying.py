@@ -17,6 +17,8 @@ from tensorgraph.native.tape import HEAD, Tape
 
 __all__ = ["Memory", "laid"]
 
+NARROWEST = 32  # bytes of a vector on every processor for which kernels are compiled
+
 
 class Memory:
     """The memory of a plan: the arena, and which words of tapes are addresses of what others own.
@@ -59,7 +61,7 @@ class Memory:
         """The tape of some records."""
         rows: list[tuple[int, list[int], int]] = []
         open_words: list[tuple[int, int, Address]] = []
-        for number, (record, entry) in enumerate(zip(records, entries([r.kernel for r in records]), strict=True)):
+        for number, (record, entry) in enumerate(zip(records, _entries(self.plan, records), strict=True)):
             words: list[int] = []
             for k, word in enumerate(record.words):
                 if type(word) is int:
@@ -92,6 +94,12 @@ class Memory:
             tape.words[places] = heads
 
 
+def _entries(plan: Plan, records: Sequence[Record]) -> list[int]:
+    """The machine code of records; of an exact plan for vectors that every processor has, as sums of lanes have other
+    bits where there are more."""
+    return entries([record.kernel for record in records], NARROWEST if plan.exact else None)
+
+
 def laid(plan: Plan, first: Sequence[Record], last: Sequence[Record]) -> tuple[Memory, list[Tape | int]]:
     """The memory of a plan, and its steps: tapes, and the numbers of steps on NumPy between them.
 
@@ -112,7 +120,7 @@ def laid(plan: Plan, first: Sequence[Record], last: Sequence[Record]) -> tuple[M
     records = parts[-1]
     assert isinstance(records, list)
     records += [*last, *memory.verdicts.last()]
-    entries([record.kernel for part in parts if isinstance(part, list) for record in part])  # compiled all together
+    _entries(plan, [record for part in parts if isinstance(part, list) for record in part])  # compiled all together
     order = [part if isinstance(part, int) else memory.tape(part) for part in parts if part or part == 0]
     if not records:
         order.append(memory.tape([]))

@@ -44,6 +44,8 @@ class Plan:
         Large results of NumPy that kernels read where they are.
     arena : Arena
         All other values of kernels, and what they read of NumPy's.
+    exact : bool
+        Whether it has the same bits on all machines.
     """
 
     graph: Graph
@@ -54,6 +56,7 @@ class Plan:
     fresh: dict[Buffer, Var] = field(default_factory=dict)
     handed: set[Buffer] = field(default_factory=set)
     arena: Arena = field(default_factory=Arena)
+    exact: bool = False
 
     def in_arena(self, var: Var) -> bool:
         """Whether a variable lies in the arena."""
@@ -95,7 +98,7 @@ def plan(
     apart : bool
         Whether every value keeps memory of its own, so that all can be looked at after a run.
     exact : bool
-        Whether kernels are taken also where BLAS would be faster, whose bits depend on the machine.
+        Whether kernels have the same bits on all machines, and are taken also where BLAS would be faster.
     drafted : Draft, optional
         Of this graph, or of one with the same equations and results whose cells are others.
     """
@@ -103,7 +106,7 @@ def plan(
     layout.serve(graph)
     steps = ordered(steps, layout, graph)
     final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
-    made = Plan(graph, layout, steps, final)
+    made = Plan(graph, layout, steps, final, exact=exact)
     if apart:
         made.arena = arena(Span(span.buffer, 0, 1) for span in spans(made))
         return made

@@ -98,8 +98,21 @@ def trace_call(
     Raises
     ------
     TraceError
-        As `tensorgraph.trace`, and where the function changes what it reads.
+        As `tensorgraph.trace`, and where the function changes what it reads. Numbers that it has counted on in modules
+        and optimisers are what they were then.
     """
+    watchers: list[Watcher] = []
+    try:
+        return _traced_call(function, arguments, fixed, known, watchers)
+    except Exception:
+        for watcher in reversed(watchers):
+            watcher.restore()
+        raise
+
+
+def _traced_call(
+    function: Any, arguments: Arguments, fixed: frozenset[type], known: Traced | None, watchers: list[Watcher]
+) -> Traced:
     found: tuple[Leaf, ...] = ()
     arguments = tree_map(lambda leaf: Static(leaf) if _is_static(leaf, fixed) else leaf, arguments)
     again = False
@@ -107,6 +120,7 @@ def trace_call(
         once = _Once(function, found, fixed)
         with Watcher(function) if known is None else known.watcher.again() as watcher:
             once.watcher = watcher
+            watchers.append(watcher)
             grads = ([wrap(leaf.grad._value) for leaf in found],) if found else ()
             error: Exception | None = None
             try:

@@ -46,6 +46,7 @@ BYTES = (bytearray, Numbers, memoryview)
 WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 VIEWS: tuple[type[Any], ...] = tuple(map(type, ({}.keys(), {}.values(), {}.items())))
 GETTERS = (attrgetter, methodcaller)  # objects that read attributes of what they are called with
+COUNTS = (int, float)  # what a function may have counted on
 KEPT = PASSING | {"_hooks", "_place"}
 
 
@@ -313,6 +314,14 @@ class Values:
                     return guard.what
                 del self.guards[key]
         return None
+
+    def restore(self) -> None:
+        """Give modules and optimisers the numbers that they had before the function counted on, as it is refused."""
+        for value, before in self.attributes:
+            now = vars(value)
+            for name, number in before.items():
+                if type(number) in COUNTS and type(now.get(name)) in COUNTS:
+                    now[name] = number
 
 
 def is_traced(value: Any) -> bool:

@@ -189,9 +189,16 @@ class _Progress:
             sys.stderr.flush()
 
 
-def entries(kernels: Sequence[Kernel]) -> list[int]:
-    """The addresses of kernels, those that are new compiled."""
-    return addresses([Unit(k.symbol, k.module) for k in kernels])
+def entries(kernels: Sequence[Kernel], width: int | None = None) -> list[int]:
+    """The addresses of kernels, those that are new compiled; for the processor's vectors, or those of so many bytes."""
+    if width is None or width == machine().width:
+        return addresses([Unit(k.symbol, k.module) for k in kernels])
+    return addresses([_unit(k, width) for k in kernels])
+
+
+def _unit(kernel: Kernel, width: int) -> Unit:
+    symbol = f"{kernel.symbol}_{width}"
+    return Unit(symbol, lambda: kernel.module(width).replace(kernel.symbol, symbol))
 
 
 if hasattr(os, "register_at_fork"):  # a child in which another thread's compiler had stopped half-way could not go on
