@@ -99,6 +99,32 @@ def test_another_batch_size_is_looked_at_no_more() -> None:
     assert len(search.BARREN.looks) == looks
 
 
+LABELLED = F[50, 64], tg.spec((50,), "int64")
+
+
+def test_windows_that_read_labels_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = stacked([lambda x: tg.softmax(x) * tg.exp(x)], 3)
+    graph = tg.trace(lambda x, y: tg.softmax_cross_entropy(network(x), y), *LABELLED)
+    assert names(graph.recognise()) == fresh(graph)
+    monkeypatch.setattr(search, "_matches", lambda *args: pytest.fail("a window is looked at again"))
+    graph.recognise()
+
+
+@pytest.mark.parametrize("guarded_first", [False, True])
+def test_what_a_graph_asks_of_its_labels_is_seen_each_time(guarded_first: bool) -> None:
+    """One that compares them with what no class is may mean what a fused op refuses; another has the same loss."""
+
+    def loss(z: Any, y: Any) -> Any:
+        return tg.log(tg.exp(z).sum(axis=1)) - (z * tg.one_hot(y, 64)).sum(axis=1)
+
+    def guarded(z: Any, y: Any) -> Any:
+        return loss(z, y), tg.reshape(y, (5, 10)) == -100
+
+    for f in (guarded, loss, guarded) if guarded_first else (loss, guarded, loss):
+        found = names(tg.trace(f, *LABELLED).recognise())
+        assert ("softmax_cross_entropy" in found) == (f is loss), found
+
+
 @given(programs())
 @examples(40)
 def test_random_programs_are_recognised_as_by_somebody_who_remembers_nothing(program: Program) -> None:

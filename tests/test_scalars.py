@@ -24,7 +24,6 @@ WITHOUT = {
     "binade": "reads the exponent of a number",
     "digamma": "sums as many terms as a number needs",
     "erfinv": "goes step by step from a first guess",
-    "fmod": "compiled, of integers it is another division",
     "left_shift": "machine code leaves open what a shift by more bits than there are gives",
     "right_shift": "machine code leaves open what a shift by more bits than there are gives",
     "gamma_slope": "integrates as far as a number needs",
@@ -36,15 +35,18 @@ WITHOUT = {
     "lgamma": "sums as many terms as a number needs",
     "log_ndtr": "chooses between sums of as many terms as a number needs",
     "log_ndtr_slope": "the like",
-    "logaddexp": "where it is near 0 its terms cancel, and no two formulas agree",
-    "logaddexp2": "where it is near 0 its terms cancel, and no two formulas agree",
-    "nan_to_num": "numbers that are not given are those of the dtype",
     "ndtri": "goes step by step from a first guess",
     "polygamma": "sums as many terms as a number needs",
     "polygamma_gap": "the like",
     "round": "decimals are rounded by way of powers of ten",
 }
-OPS = [op for op in CATALOGUE.values() if op.scalar is not None]
+# forms for machine code alone, which are tried where it is made
+ELSEWHERE: dict[str, str] = {
+    "fmod": "in Numba's loops, of integers it is another division",
+    "logaddexp": "where it is near 0 its terms cancel, and no two formulas agree",
+    "logaddexp2": "the like",
+}
+OPS = [op for op in CATALOGUE.values() if op.scalar is not None and op.name not in ELSEWHERE]
 # attributes to try: more than one set where they change what is computed
 ATTRIBUTES: dict[str, list[dict[str, Any]]] = {
     "clip": [dict(a_min=-0.5, a_max=2.0), dict(a_min=None, a_max=1.0), dict(a_min=0.0, a_max=None)],
@@ -52,6 +54,7 @@ ATTRIBUTES: dict[str, list[dict[str, Any]]] = {
     "elu": [dict(alpha=1.0), dict(alpha=0.5)],
     "hardtanh": [dict(min_val=-1.0, max_val=1.0), dict(min_val=0.25, max_val=0.75)],
     "leaky_relu": [dict(slope=0.25), dict(slope=-2.0)],
+    "nan_to_num": [dict(nan=0.0, posinf=None, neginf=None), dict(nan=1.5, posinf=7.0, neginf=-9.0)],
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -270,6 +270,17 @@ def _is_private(view: View, var: Var, inside: set[int]) -> bool:
 
 def guarded(view: View, labels: Var, classes: int) -> bool:
     """Whether a graph asks of labels what is so for every class: it expects others, which a fused op would refuse."""
+    for eq, var in comparisons(view, labels):
+        numbers = [_number(view, a) for a in eq.inputs if a is not var]
+        if len(numbers) == 1 and numbers[0] is not None:
+            args = [np.arange(classes) if a is var else numbers[0] for a in eq.inputs]
+            if np.unique(eq.op.forward(*args)).size < 2:
+                return True
+    return False
+
+
+def comparisons(view: View, labels: Var) -> Iterator[tuple[Equation, Var]]:
+    """What labels are compared with, in whatever form: each equation, and the form that it reads."""
     forms = [labels]
     for var in forms:
         for n in view.users.get(var, ()):
@@ -277,12 +288,7 @@ def guarded(view: View, labels: Var, classes: int) -> bool:
             if carries(eq) and var in eq.group(0):
                 forms.append(eq.outputs[0])
             elif "comparison" in eq.op.traits:
-                numbers = [_number(view, a) for a in eq.inputs if a is not var]
-                if len(numbers) == 1 and numbers[0] is not None:
-                    args = [np.arange(classes) if a is var else numbers[0] for a in eq.inputs]
-                    if np.unique(eq.op.forward(*args)).size < 2:
-                        return True
-    return False
+                yield eq, var
 
 
 def _number(view: View, atom: object) -> object:

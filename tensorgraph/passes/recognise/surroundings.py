@@ -11,7 +11,7 @@ from typing import Any
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Literal, Var, typed_key
 from tensorgraph.passes.recognise.numbers import Sizes
-from tensorgraph.passes.recognise.regions import Window, behind
+from tensorgraph.passes.recognise.regions import Window, behind, comparisons
 from tensorgraph.passes.recognise.retyping import attributes_at
 from tensorgraph.passes.recognise.roles import allowed, creates, follows
 from tensorgraph.passes.recognise.view import View
@@ -39,7 +39,7 @@ class Barren:
 
 
 def look(view: View, span: Window, sizes: Sizes, ops: Sequence[Op]) -> Hashable:
-    """All that decides what is found in a window, as a key; None where labels or choices matter, which come from afar.
+    """All that decides what is found in a window, as a key; None where choices or labels matter that come from afar.
 
     Sizes that are exchanged for trials are exchanged in it.
     """
@@ -106,7 +106,7 @@ def _static(view: View, number: int, sizes: Sizes) -> tuple[Any, ...]:
 
 
 class _Labels(Exception):
-    """Something that is no float comes from outside."""
+    """Something that is no float comes from outside: a choice, or labels that are computed or compared."""
 
 
 def _type(var: Var, sizes: Sizes) -> tuple[Any, ...]:
@@ -118,9 +118,12 @@ def _outer(view: View, var: Var, sizes: Sizes) -> tuple[Any, ...]:
     array = view.graph.consts.get(var)
     if array is not None and array.size == 1:
         return "number", *_type(var, sizes), typed_key(sizes.number(array.reshape(()).item()))
-    if var.aval.dtype.kind != "f":
-        raise _Labels
     n = view.position.get(var)
+    if var.aval.dtype.kind != "f":
+        given = n is None and array is None and var.aval.dtype.kind in "iu"
+        if not given or next(comparisons(view, var), None) is not None:
+            raise _Labels
+        return "labels", *_type(var, sizes), var in view.asked
     roles = None if n is None else tuple(n in view.numbers(role) for role in (allowed, creates, follows))
     return "given", *_type(var, sizes), array is not None, roles, var in view.asked
 
