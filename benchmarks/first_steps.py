@@ -140,6 +140,8 @@ def table(results: dict[str, Any]) -> str:
     lines = align(rows)
     rows = [["tensorgraph, waiting for", "empty cache", "filled cache", ""]]
     for what in results["others"]["empty"]:
-        limit = f"<= {TARGETS[ANOTHER] * 1e3:g} ms" if what.startswith(ANOTHER) else ""
-        rows.append([what, *[duration(results["others"][when][what]) for when in ("empty", "filled")], limit])
+        taken = [results["others"][when][what] for when in ("empty", "filled")]
+        met = "yes" if max(taken) <= TARGETS[ANOTHER] else "NO"
+        limit = f"<= {TARGETS[ANOTHER] * 1e3:g} ms: {met}" if what.startswith(ANOTHER) else ""
+        rows.append([what, *map(duration, taken), limit])
     return "\n".join([*lines, "", *align(rows)])
