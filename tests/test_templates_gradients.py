@@ -175,7 +175,10 @@ def test_a_template_is_called_where_something_else_is_traced():
         np.testing.assert_allclose(tg.grad(template)(x).numpy(), 2.0 * x.numpy() / n, rtol=1e-5)
     assert tg.trace(lambda x: template(x) * 2.0, tg.f32["N"]) == tg.trace(lambda x: (x**2).mean() * 2.0, tg.f32["N"])
     assert tg.vmap(template)(tg.ones((2, 31))).tolist() == [1.0, 1.0]
-    assert "power, a: g" in str(tg.explain_gradient(template, tg.ones(41)))
+    named = tg.parse("def loss(x: f32[N]): return mean(x ** 2)")
+    told = str(tg.explain_gradient(named, tg.ones(41)))
+    assert "power, a: g" in told and told.startswith("gradient of loss:")
+    assert tg.trace(named.at(N=3), tg.f32[3]).name == "loss"
 
 
 def test_templates_are_pickled():

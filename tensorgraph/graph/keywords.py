@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.arguments import refuse_keyword
+from tensorgraph.graph.drawable import Drawable
 
 if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
@@ -25,7 +26,8 @@ def inner(function: Any) -> Any:
 def name_of_function(function: Any) -> str:
     """What a graph of a function is called: its name, that of its class where it is an object, or ``f``."""
     function = inner(function)
-    name = getattr(function, "__name__", type(function).__name__)
+    own = getattr(function, "name", None) if isinstance(function, Drawable) else None  # of a graph or a template
+    name = getattr(function, "__name__", own or type(function).__name__)
     return name if isinstance(name, str) and name.isidentifier() else "f"
 
 

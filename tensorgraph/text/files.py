@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def save(graph: Graph | Template, path: PathLike, state: Mapping[str, Any] | Non
     ...     tg.load_graph(f"{folder}/net.tg.py") == g
     True
     """
-    text = sure_text(graph, most=math.inf) if isinstance(graph, Graph) else str(graph)
+    text = sure_text(graph) if isinstance(graph, Graph) else str(graph)
     write(text, arrays_of(graph) if isinstance(graph, Graph) else graph.arrays, path, state or {})
 
 

@@ -1,8 +1,7 @@
 """Texts that were read back: what stands there is the graph, and where it would not be, the flat text stands there.
 
 An outline is compared with its graph; its lines, names and brackets are not, and whoever reads the text reads these. So
-a text is read again before it is shown, which takes about as long as printing it. Of a graph beyond `MOST` equations
-only files and `library=False` ask for that.
+a text is read again before it is shown, which takes about as long as printing it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from tensorgraph.text.template import parse
 
 __all__ = ["arrays_of", "read_again", "sure_text", "typed_text"]
 
-MOST = 1_000
 Arrays = dict[str, np.ndarray[Any, Any]]
 FAULT = "its text is read as another graph"
 
@@ -60,22 +58,20 @@ def read_again(graph: Graph, text: str) -> Graph | None:
     return again if again == graph else None
 
 
-def sure_text(graph: Graph, most: float = MOST) -> str:
+def sure_text(graph: Graph) -> str:
     """The text of a graph; the flat one where only that is read as the graph."""
-    text: str
-    text, is_sure = graph._cache.get("text", ("", False))
-    if not text:
-        try:
-            text = folded(graph)
-        except LookupError:  # a value has no name where it is read
-            text = ""
-    if not text or (not is_sure and len(graph.equations) <= most):
-        is_sure = True
-        if not text or read_again(graph, text) is None:
-            flat = to_text(graph, types=False)
-            if not text or read_again(graph, flat) is not None:  # else no text can say this graph
-                text, graph.outline.reason = flat, FAULT
-    graph._cache["text"] = text, is_sure
+    known: str | None = graph._cache.get("text")
+    if known is not None:
+        return known
+    try:
+        text = folded(graph)
+    except LookupError:  # a value has no name where it is read
+        text = ""
+    if not text or read_again(graph, text) is None:
+        flat = to_text(graph, types=False)
+        if not text or read_again(graph, flat) is not None:  # else no text can say this graph
+            text, graph.outline.reason = flat, FAULT
+    graph._cache["text"] = text
     return text
 
 
