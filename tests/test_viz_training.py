@@ -395,3 +395,20 @@ def test_gradients_of_skips_are_led_beside_their_column():
     ]  # fmt: skip
     kinds = {point.kind for points in (*rows.left.values(), *rows.right.values()) for point in points}
     assert kinds == {"rail", "gradient"}  # as thick as the skips that they lead back
+
+
+def test_focus_on_any_box_of_a_step():
+    def slope(x):
+        h = tg.tanh(x)
+        d = tg.grad(lambda q: (q * tg.exp(q)).sum())(h)
+        return (d * 2.0 + h).sum()
+
+    graph = tg.trace(slope, tg.f32[3])
+    for each in (graph, graph.differentiate()):
+        whole = draw(each, level="training")
+        assert any(node.role == "gradient" and node.twin for node in whole.nodes)
+        for node, hops in ((node, hops) for node in whole.nodes for hops in (0, 1, 2)):
+            near = draw(each, level="training", focus=node.path, hops=hops)
+            drawn = {other.id for other in near.nodes}
+            assert node.id in drawn and {other.twin for other in near.nodes} <= {*drawn, None}
+            assert f"within {hops} hop" in near.text()

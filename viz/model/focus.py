@@ -72,7 +72,11 @@ def within(drawing: Drawing, centre: Iterable[str], hops: int, what: str) -> Dra
         elif edge.tail in kept:
             going[edge.tail] += 1
     nodes = tuple(
-        replace(node, rows=node.rows + stubs(coming[node.id], going[node.id]))
+        replace(
+            node,
+            rows=node.rows + stubs(coming[node.id], going[node.id]),
+            twin=node.twin if node.twin in kept else None,  # whose row is drawn, or there is none to stand in
+        )
         for node in drawing.nodes
         if node.id in kept
     )
