@@ -51,7 +51,11 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     class Gated(Later):
         def __init__(self, graph: Any, cells: Any, make: Callable[[], Any]) -> None:
-            super().__init__(graph, cells, lambda: gate.wait(30) and make())
+            def gated() -> Any:
+                gate.wait()  # however long this takes: it is set in the end
+                return make()
+
+            super().__init__(graph, cells, gated)
 
     import sys
 

@@ -19,6 +19,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn
+from tensorgraph.compile.reads import Chain, chains
 
 X = tg.tensor([1.0, 2.0, 3.0])
 CONTEXT: ContextVar[Any] = ContextVar("CONTEXT", default=2.0)
@@ -363,6 +364,19 @@ def test_what_no_name_leads_to_is_watched(name: str) -> None:
     finally:
         for put_back in back:
             put_back()
+
+
+def test_names_are_read_one_by_one_also_where_the_interpreter_reads_two_at_a_time() -> None:
+    def both(first: Any, second: Any) -> Any:
+        third = max(first, second)
+        return third.rate
+
+    def captured(first: Any) -> Any:
+        return lambda: first
+
+    assert Chain("argument", "first") in chains(both.__code__) and Chain("argument", "second") in chains(both.__code__)
+    assert Chain("local", "third", ((True, "rate"),)) in chains(both.__code__)
+    assert not chains(captured.__code__)  # which the function inside reads, if it is called
 
 
 # what the function made itself ----------------------------------------------------------------------------------------

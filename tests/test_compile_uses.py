@@ -128,8 +128,9 @@ def test_a_debugger_goes_on_while_a_function_is_traced() -> None:
     def scaled(x: Any) -> Any:
         return x * factor
 
-    def tracer(frame: Any, event: str, _: Any) -> None:
-        seen.append(frame.f_code.co_name)
+    def tracer(frame: Any, event: str, _: Any) -> Any:
+        seen.append(f"{event} {frame.f_code.co_name}")
+        return tracer
 
     before, compiled = sys.gettrace(), tg.compile(scaled)
     sys.settrace(tracer)
@@ -137,7 +138,7 @@ def test_a_debugger_goes_on_while_a_function_is_traced() -> None:
         assert compiled(tg.tensor(1.0)).item() == 2.0 and sys.gettrace() is tracer
     finally:
         sys.settrace(before)
-    assert "scaled" in seen and sys.getprofile() is None
+    assert {"call scaled", "line scaled", "return scaled"} <= {*seen} and sys.getprofile() is None
     factor = 3.0
     assert compiled(tg.tensor(1.0)).item() == 3.0
 

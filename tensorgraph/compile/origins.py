@@ -25,14 +25,14 @@ def is_held(value: Any, outer: Iterable[Any]) -> bool:
     its objects (`gc.freeze`) these are not found, and everything counts as held.
     """
     ends = {*map(id, outer)}
-    level: list[Any] = [value]
+    level: tuple[Any, ...] = (value,)  # which the call below takes as it is: another tuple would be found
     seen = {id(value), id(level)}
     for _ in range(MOST_LEVELS):
         if not ends.isdisjoint(map(id, level)):
             return True
         holders = gc.get_referrers(*level)
         seen |= {id(level), id(holders)}
-        above = [holder for holder in holders if id(holder) not in seen and not _is_ours(holder)]
+        above = tuple(holder for holder in holders if id(holder) not in seen and not _is_ours(holder))
         if any(isinstance(holder, (ModuleType, type, FrameType)) or is_marked(holder) for holder in above):
             return True
         seen.update(map(id, above))

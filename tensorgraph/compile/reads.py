@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dis
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
@@ -18,7 +19,7 @@ SKIPPED = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL", "RESUME", "PRECALL", 
 GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-STORES = ("STORE_FAST", "DELETE_FAST")
+STORES = frozenset({"STORE_FAST", "DELETE_FAST"})
 WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
 BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__", "attrgetter", "methodcaller"})
 
@@ -44,15 +45,28 @@ class Chain:
     is_written: bool = False
 
 
+def _instructions(code: CodeType) -> list[dis.Instruction]:
+    """The instructions of a code that do something; those that some versions do two at a time, one after the other."""
+    found = []
+    for i in dis.get_instructions(code):
+        if "_FAST_" in i.opname and isinstance(i.argval, tuple):
+            kinds = re.findall("(?:LOAD|STORE)_FAST", i.opname)
+            found += [i._replace(opname=kind, argval=name) for kind, name in zip(kinds, i.argval, strict=True)]
+        elif i.opname not in SKIPPED:
+            found.append(i)
+    return found
+
+
 @functools.lru_cache(maxsize=1024)
 def chains(code: CodeType) -> tuple[Chain, ...]:
     """Every chain in the code of a function, each once."""
     found: dict[Chain, None] = {}
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in SKIPPED]
-    stored = {n for i in instructions if i.opname.startswith(STORES) for n in _names(i.argval)}
+    instructions = _instructions(code)
+    stored = {i.argval for i in instructions if i.opname in STORES}
     count = code.co_argcount + code.co_kwonlyargcount
     arguments = set(code.co_varnames[:count]) - stored
     inner = set(code.co_cellvars)  # the function's own variables, which functions inside it read
+    shared = inner.union(code.co_freevars)
     at = 0
     while at < len(instructions):
         i = instructions[at]
@@ -63,9 +77,8 @@ def chains(code: CodeType) -> tuple[Chain, ...]:
                 name, at = instructions[at + 1].argval, at + 3
         elif i.opname in FREE:
             root, name = "local" if i.argval in inner else "free", i.argval
-        elif i.opname.startswith("LOAD_FAST"):
-            name = _names(i.argval)[-1]  # of two the last is on top
-            root = "argument" if name in arguments else "local"
+        elif i.opname.startswith("LOAD_FAST") and i.argval not in shared:  # whose cell a function inside is given
+            root, name = "argument" if i.argval in arguments else "local", i.argval
         elif i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
             found[Chain("global", i.argval, (), True)] = None
             continue
@@ -100,7 +113,7 @@ def _links(instructions: Sequence[dis.Instruction], at: int) -> tuple[Links, int
 @functools.lru_cache(maxsize=4096)
 def links_behind(code: CodeType, offset: int) -> Links:
     """What is read of what the instruction at an offset gives: a call, an operator, an attribute that is computed."""
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in SKIPPED]
+    instructions = _instructions(code)
     return _links(instructions, bisect.bisect_right([i.offset for i in instructions], offset))[0]
 
 
@@ -129,7 +142,7 @@ def varying_names(code: CodeType) -> Varying | None:
             found.setdefault(chain.name, []).append(chain)
     if not found:
         return None
-    instructions = [*dis.get_instructions(code)]
+    instructions = _instructions(code)
     loops = [(i.argval, i.offset) for i in instructions if i.opcode in dis.hasjrel and i.argval < i.offset]
     given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     places: dict[str, list[tuple[int, int | None]]] = {name: [(-1, None)] for name in given}
@@ -137,9 +150,7 @@ def varying_names(code: CodeType) -> Varying | None:
     for i in instructions:
         line = i.positions.lineno if i.positions is not None and i.positions.lineno is not None else line
         if i.opname.startswith(("STORE_FAST", "STORE_DEREF")):
-            stored = _names(i.argval)[:1] if "LOAD" in i.opname else _names(i.argval)
-            for name in stored:
-                places.setdefault(name, []).append((i.offset, line))
+            places.setdefault(i.argval, []).append((i.offset, line))
     varying = {}
     for name, its in found.items():
         stores = places.get(name, [])
@@ -158,10 +169,6 @@ def _is_item_of_call(instructions: Sequence[dis.Instruction]) -> bool:
     if len(instructions) < 3 or not instructions[0].opname.startswith("CALL") or instructions[0].arg:
         return False
     return _is_key(instructions[1]) and _is_item(instructions[2])
-
-
-def _names(argval: Any) -> tuple[str, ...]:
-    return argval if isinstance(argval, tuple) else (argval,)
 
 
 def _is_key(instruction: dis.Instruction) -> bool:

@@ -175,10 +175,14 @@ class Watcher(Values):
             clocks = self.clocks.get(code)
             if clocks is None:
                 clocks = self.clocks[code] = clock_lines(code, frame.f_globals, frame.f_locals)
+            if self.is_traced:
+                return None  # lines are somebody else's to see: `see` is told of calls, and of the end
             varying = varying_names(code)
             if clocks or varying:
-                frame.f_trace_opcodes = varying is not None and varying.within_lines
-                return self.lined  # where lines are somebody else's to see, `see` is told of calls
+                if varying is not None and varying.within_lines:
+                    frame.f_trace, frame.f_trace_opcodes = self.lined, True  # in this order: 3.13 asks who is told
+                    sys.settrace(sys.gettrace())  # 3.12 asks what is told only here
+                return self.lined
         frame.f_trace_lines = False
         return self.returned
 
