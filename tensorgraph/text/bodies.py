@@ -365,17 +365,17 @@ class Body(Naming):
             self.add_bundle(values, name)
             return name
         names = [self.wanted(var) for var in outs]
-        own = [name if names.count(name) == 1 else None for name in names]  # the variable of a loop is none
-        wide = sum(len(name or f"d_{self.of(x)}") + 2 for x, name in zip(xs, own, strict=True))
+        own = [said if names.count(said) == 1 else None for said in names]  # the variable of a loop is none
+        wide = sum(len(said or f"d_{self.of(x)}") + 2 for x, said in zip(xs, own, strict=True))
         if (
             len(outs) > MANY
             or wide + 4 * self.indent + len("= gradients(") > WIDTH
             or (self.called(outs) is None and self.bundle(xs, list) is not None)
         ):
             return self.collect(outs, "grads")
-        for x, var, name in zip(xs, outs, own, strict=True):
+        for x, var, said in zip(xs, outs, own, strict=True):
             place = self.of(x)
-            self.give(var, name or (f"d_{place}" if place.isidentifier() else None), self.now)
+            self.give(var, said or (f"d_{place}" if place.isidentifier() else None), self.now)
         return ", ".join(self.text[var] for var in outs)
 
     def application(self, statement: Application) -> None:
