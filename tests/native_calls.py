@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 
-from tensorgraph.native import machine, objects
+from tensorgraph.native import compilers, machine, objects
 from tensorgraph.native.lowering import Lowering
 from tensorgraph.native.places import Address, Buffer, Call, Place
 
@@ -35,7 +35,8 @@ def entry(kernel, width):
         return kernel.entry
     symbol = f"{kernel.symbol}_{width}"
     text = Lowering(kernel.function, symbol, kernel.dtype.itemsize, width, kernel.constants).text()
-    return objects.linked([objects.compiled(text)], [symbol])[0]
+    ((_, data),) = compilers.objects_of({symbol: lambda: text})
+    return objects.linked([data], [symbol])[0]
 
 
 def run_record(record, where, arrays, how, width, order=1):

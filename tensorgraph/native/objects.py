@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tensorgraph.jit.team import short_digest
 from tensorgraph.native import cache
+from tensorgraph.native.compilers import objects_of, target
+from tensorgraph.native.emitting import LEVEL
 from tensorgraph.native.machine import llvm, machine
 
 if TYPE_CHECKING:
     from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Counts", "Unit", "addresses", "call", "compiled", "counts", "entries", "linked"]
+__all__ = ["Counts", "Unit", "addresses", "call", "counts", "entries", "linked"]
 
-LEVEL = 2  # of LLVM's passes
 PATIENCE = 1.0  # seconds until somebody at a terminal is told what takes so long
 
 _lock = threading.RLock()
@@ -62,13 +63,6 @@ class Unit(NamedTuple):
     text: Callable[[], str]
 
 
-@functools.cache
-def _target() -> Any:
-    """What emits objects."""
-    found, triple = machine(), llvm().Target.from_default_triple()
-    return triple.create_target_machine(cpu=found.cpu, features=found.features, opt=3, reloc="pic", codemodel="default")
-
-
 def linked(objects: Sequence[bytes], symbols: Sequence[str]) -> list[int]:
     """Where symbols of objects are in memory, from now until the process ends.
 
@@ -77,7 +71,7 @@ def linked(objects: Sequence[bytes], symbols: Sequence[str]) -> list[int]:
     """
     binding = llvm()
     if not _linker:
-        _linker.append(binding.create_lljit_compiler(_target(), use_jit_link=True))
+        _linker.append(binding.create_lljit_compiler(target(), use_jit_link=True))
         # who calls what was linked may be the last to go: the list, and what is in it, outlives the interpreter
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(_linker))
     library = binding.JITLibraryBuilder().add_current_process()
@@ -88,18 +82,6 @@ def linked(objects: Sequence[bytes], symbols: Sequence[str]) -> list[int]:
     there = library.link(_linker[0], f"tensorgraph-{next(_numbers)}")
     _linker.append(there)
     return [there[symbol] for symbol in symbols]
-
-
-def compiled(text: str) -> bytes:
-    """The object of a module's text."""
-    binding, target = llvm(), _target()
-    module = binding.parse_assembly(text)
-    module.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=LEVEL)
-    builder = binding.create_pass_builder(target, options)
-    manager = builder.getModulePassManager()
-    manager.run(module, builder)
-    return bytes(target.emit_object(module))
 
 
 @functools.cache
@@ -147,25 +129,25 @@ def addresses(units: Sequence[Unit]) -> list[int]:
 
 
 def _link(units: Sequence[Unit]) -> None:
-    progress, objects, texts = _Progress(), list[bytes](), dict[str, str]()
+    progress, objects, writers = _Progress(), list[bytes](), dict[str, Callable[[], str]]()
     with cache.opened() as folder:
         for unit in units:
             data = folder.read(_entry_name(unit.symbol))
             if data is None:
-                texts[unit.symbol] = unit.text()
-                progress.tell(f"{len(texts)} kernels to compile")
+                writers[unit.symbol] = unit.text
             else:
                 objects.append(data)
                 counts.loaded += 1
         try:
-            for done, symbol in enumerate(sorted(texts, key=lambda symbol: -len(texts[symbol]))):
-                progress.tell(f"compiling kernels: {done} of {len(texts)}")
-                objects.append(compiled(texts[symbol]))
+            progress.tell(f"{len(writers)} kernels to compile")
+            for done, (symbol, data) in enumerate(objects_of(writers), 1):
+                progress.tell(f"compiling kernels: {done} of {len(writers)}")
+                objects.append(data)
                 counts.compiled += 1
-                folder.write(_entry_name(symbol), objects[-1])
+                folder.write(_entry_name(symbol), data)
         finally:
             progress.end()
-        if texts:
+        if writers:
             folder.trim()
     symbols = [unit.symbol for unit in units]
     _addresses.update(zip(symbols, linked(objects, symbols), strict=True))
