@@ -51,6 +51,15 @@ def test_loops_recursion_and_helpers_keep_every_name() -> None:
     assert names_of(f, tg.f32[3]) == [["x"]] * 3 + [["y"]] * 2 + [["z"]] * 3
 
 
+def test_the_first_variable_gives_the_name_also_where_a_line_goes_on() -> None:
+    def f(x):
+        a = tg.tanh(x); b = a; a = x  # fmt: skip # noqa: E702
+        c, d, e = tg.split(a, (1, 1, 1)); g = c; c = x  # fmt: skip # noqa: E702
+        return b, c, d, e, g
+
+    assert names_of(f, tg.f32[3]) == [["a"], ["c", "d", "e"]]
+
+
 def test_what_is_in_no_variable_has_no_name() -> None:
     def f(x):
         parts = [tg.exp(x) for _ in range(2)]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import bisect
 import dis
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from tensorgraph.graph.bytecode import instructions_of
+
 __all__ = ["Chain", "Varying", "attribute_names", "chains", "links_behind", "reads_by_name", "varying_names"]
 
 Links = tuple[tuple[bool, Any], ...]
 
-SKIPPED = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL", "RESUME", "PRECALL", "NOP", "COPY_FREE_VARS", "MAKE_CELL"})
 GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
@@ -45,23 +45,11 @@ class Chain:
     is_written: bool = False
 
 
-def _instructions(code: CodeType) -> list[dis.Instruction]:
-    """The instructions of a code that do something; those that some versions do two at a time, one after the other."""
-    found = []
-    for i in dis.get_instructions(code):
-        if "_FAST_" in i.opname and isinstance(i.argval, tuple):
-            kinds = re.findall("(?:LOAD|STORE)_FAST", i.opname)
-            found += [i._replace(opname=kind, argval=name) for kind, name in zip(kinds, i.argval, strict=True)]
-        elif i.opname not in SKIPPED:
-            found.append(i)
-    return found
-
-
 @functools.lru_cache(maxsize=1024)
 def chains(code: CodeType) -> tuple[Chain, ...]:
     """Every chain in the code of a function, each once."""
     found: dict[Chain, None] = {}
-    instructions = _instructions(code)
+    instructions = instructions_of(code)
     stored = {i.argval for i in instructions if i.opname in STORES}
     count = code.co_argcount + code.co_kwonlyargcount
     arguments = set(code.co_varnames[:count]) - stored
@@ -113,7 +101,7 @@ def _links(instructions: Sequence[dis.Instruction], at: int) -> tuple[Links, int
 @functools.lru_cache(maxsize=4096)
 def links_behind(code: CodeType, offset: int) -> Links:
     """What is read of what the instruction at an offset gives: a call, an operator, an attribute that is computed."""
-    instructions = _instructions(code)
+    instructions = instructions_of(code)
     return _links(instructions, bisect.bisect_right([i.offset for i in instructions], offset))[0]
 
 
@@ -142,7 +130,7 @@ def varying_names(code: CodeType) -> Varying | None:
             found.setdefault(chain.name, []).append(chain)
     if not found:
         return None
-    instructions = _instructions(code)
+    instructions = instructions_of(code)
     loops = [(i.argval, i.offset) for i in instructions if i.opcode in dis.hasjrel and i.argval < i.offset]
     given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     places: dict[str, list[tuple[int, int | None]]] = {name: [(-1, None)] for name in given}

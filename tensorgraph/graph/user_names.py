@@ -8,7 +8,6 @@ not yet to be found when an op runs, is named by the instruction that follows th
 
 from __future__ import annotations
 
-import dis
 import functools
 from collections.abc import Callable
 from types import CodeType
@@ -16,6 +15,7 @@ from typing import Any
 
 from tensorgraph.engine.tape import INTERNAL, getframe
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.bytecode import instructions_of
 from tensorgraph.graph.calls import Call, nest
 from tensorgraph.graph.graph import Var
 
@@ -199,21 +199,14 @@ def held(frame: Any, var: Var, names: dict[Var, str]) -> bool:
 def stored(code: CodeType) -> dict[int, tuple[str, ...]]:
     """For each instruction whose result goes straight into variables, their names."""
     found: dict[int, tuple[str, ...]] = {}
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "EXTENDED_ARG")]
+    instructions = instructions_of(code)
     for at, instruction in enumerate(instructions[:-1]):
         after = instructions[at + 1]
         running = range(instruction.offset, after.offset, 2)  # while a Python function runs, a cache behind the call
         if after.opname in STORES:
             found.update(dict.fromkeys(running, (str(after.argval),)))
         elif after.opname == "UNPACK_SEQUENCE":
-            names: list[str] = []
-            for store in instructions[at + 2 : at + 2 + int(after.argval)]:
-                if store.opname in STORES:
-                    names.append(str(store.argval))
-                elif store.opname == "STORE_FAST_STORE_FAST":
-                    names += map(str, store.argval)
-                else:
-                    break
-            if len(names) == after.argval:
-                found.update(dict.fromkeys(running, tuple(names)))
+            stores = instructions[at + 2 : at + 2 + int(after.argval)]
+            if all(store.opname in STORES for store in stores):
+                found.update(dict.fromkeys(running, tuple(str(store.argval) for store in stores)))
     return found
