@@ -199,11 +199,12 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
         short.told = label, "", str(error)
         raise short from None
     trace: Any = error.__traceback__
-    given = trace.tb_frame.f_locals.values()
-    if isinstance(error, RecursionError) and any(map(is_deep, given)) and not _from_user(trace.tb_next):
-        deep: Any = ValueError(f"{label}: an argument is {DEEP}")
-        deep.told = label, "", f"an argument is {DEEP}"
-        raise deep from None
+    if isinstance(error, RecursionError) and not _from_user(trace.tb_next):
+        given = trace.tb_frame.f_locals.values()  # only here: before 3.13 the frame then holds the error that holds it
+        if any(map(is_deep, given)):
+            deep: Any = ValueError(f"{label}: an argument is {DEEP}")
+            deep.told = label, "", f"an argument is {DEEP}"
+            raise deep from None
     if type(error) not in PLAIN or not isinstance(message, str) or _from_user(trace.tb_next):
         return
     told = getattr(error, "told", None)
