@@ -294,6 +294,9 @@ def _require_gradient(of: Op, avals: tuple[Any, ...], want: Any, attrs: dict[str
         *zip([f"{name}_" for name in (*sig.outputs, *of.residuals)], kept, (*made, *hidden), strict=False),
         *zip([f"ct_{name}" for name in sig.outputs], cotangents, made, strict=True),
     ):
+        a_number = what.startswith("ct_") and given is not None and given.shape == expected.shape == ()
+        if a_number and given.dtype.kind in "iuf":
+            continue  # as texts begin a pass: d_loss = 1
         if given is not None and given != expected:
             raise ValueError(f"{what} must be {expected}, as {of.name} gives it, got {given}")
 

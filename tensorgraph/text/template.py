@@ -27,7 +27,7 @@ from tensorgraph.text.printing import first_difference
 from tensorgraph.text.sizes import SizeError, generalised, others, written
 from tensorgraph.text.statements import HOLDS
 
-__all__ = ["Made", "Template", "dimensions", "parse"]
+__all__ = ["Made", "Template", "dimensions", "graph_said", "parse"]
 
 Arrays: TypeAlias = Mapping[str, Any] | Annotated[Iterable[Any], Ordered]
 
@@ -86,6 +86,14 @@ def parse(
     return syntax.graph(chosen.name, arrays, types, {})
 
 
+def graph_said(template: Template, sizes: Mapping[str, int]) -> Graph | None:
+    """The graph that a template's text is for these sizes; None where it is none."""
+    try:
+        return template._syntax.graph(template.name, template.arrays, template._types, sizes)
+    except ParseError:
+        return None
+
+
 def dimensions(definition: Definition) -> tuple[str, ...]:
     """The names of sizes in the head of a function, in order."""
     heads = [*definition.arguments, *definition.node.args.kwonlyargs]
@@ -130,13 +138,6 @@ class Template(Drawable):
         self.arrays = arrays if isinstance(arrays, Mapping) else dict(enumerate(() if arrays is None else arrays))
         self._types = types
         self._instances: dict[tuple[int, ...], Graph] = {}
-
-    def says(self, sizes: Mapping[str, int]) -> Graph | None:
-        """The graph that the text is for these sizes; None where it is none."""
-        try:
-            return self._syntax.graph(self.name, self.arrays, self._types, sizes)
-        except ParseError:
-            return None
 
     @checked
     def at(self, **dims: Extent) -> Graph:

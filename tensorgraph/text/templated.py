@@ -22,7 +22,7 @@ from tensorgraph.text.rolling import rolled
 from tensorgraph.text.sizes import LengthError, Sample, SizeError, generalised, others, require_same_arrays, written
 from tensorgraph.text.structure import classes_of
 from tensorgraph.text.sure import arrays_of
-from tensorgraph.text.template import Made, Template, parse
+from tensorgraph.text.template import Made, Template, graph_said, parse
 
 __all__ = ["TemplateCost", "lifted", "templated", "traced", "unfolded", "untold"]
 
@@ -340,7 +340,7 @@ def _for_all(samples: Sequence[Sample], dims: Sequence[str], make: Made, types: 
                 graph = make(given)
             except Exception:  # there is none: the function may refuse these sizes in any way
                 continue
-            if template.says(given) != graph:
+            if graph_said(template, given) != graph:
                 limits[dim] = size + 1
                 break
     return aligned(samples, dims, limits) if limits else text
