@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments.depth import DEEP, is_deep
 from tensorgraph.engine.aval import Aval, canonical_axis, canonical_dtype, default_dtype
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, creation, require_fit
@@ -17,6 +18,8 @@ def integers(values: Any, what: str) -> tuple[int, ...]:
     """One integer or a sequence of them as a tuple; 2.0 and True are none."""
     items = values if isinstance(values, (tuple, list)) else (values,)
     if any(type(n) is not int and (isinstance(n, bool) or not isinstance(n, (int, np.integer))) for n in items):
+        if is_deep(values):
+            raise TypeError(f"{what} is {DEEP}")
         raise TypeError(f"{what} must be an integer or a tuple of integers, got {values!r}")
     return tuple(int(n) for n in items)
 
