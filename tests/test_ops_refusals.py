@@ -95,7 +95,7 @@ REFUSED = {
     "take by floats": ((X, X), lambda x, i: tg.take_along_axis(x, i), IndexError, r"integers, got f32\[2, 3\]"),
     "too many axes": ((X, X[:1]), lambda x, v: x.at[0].set(v), ValueError, r"shape \(1, 3\) do not fit .* \(3,\)"),
     "too many axes to scatter": (
-        (np.ones((2, 2, 2), F4), N[0]), lambda g, i: tg.scatter_add(g, [i], key=("newaxis", "...", 0), shape=(1, 1)),
+        (np.ones((2, 2, 2), F4),), lambda g: tg.scatter_add(g, [], key=("newaxis", "...", 0), shape=(1, 1)),
         ValueError, r"do not fit .* \(1, 1\)",
     ),
     "floats set in integers": (

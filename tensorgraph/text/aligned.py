@@ -28,8 +28,8 @@ OPENS, CLOSES = "([{", ")]}"
 Limits = Mapping[str, int]  # the least size that a dimension has
 
 
-def aligned(samples: Sequence[Sample], dims: Sequence[str], limits: Limits | None = None) -> str:
-    """The text of functions that these graphs share, with names in the place of sizes.
+def aligned(samples: Sequence[Sample], dims: Sequence[str], growing: bool = True, limits: Limits | None = None) -> str:
+    """The text of functions that these graphs share, with names in the place of sizes; see `measured`.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def aligned(samples: Sequence[Sample], dims: Sequence[str], limits: Limits | Non
         Where their texts differ in more than numbers that follow the sizes.
     """
     sizes, graphs = [given for given, _ in samples], [graph for _, graph in samples]
-    told = [measured(graph, dims) for graph in graphs]
+    told = [measured(graph, dims, growing) for graph in graphs]
     texts = [logical_lines(text) for text, _ in told]
     names = Names(sizes)
     if len({len(lines) for lines in texts}) > 1:

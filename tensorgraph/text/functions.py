@@ -48,15 +48,18 @@ def folded(graph: Graph, types: bool = False, known: Known | None = None, taken:
     return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types, known, taken=taken).functions())
 
 
-def measured(graph: Graph, taken: Collection[str] = ()) -> tuple[str, dict[str, list[tuple[str, int]]]]:
+def measured(
+    graph: Graph, taken: Collection[str] = (), growing: bool = True
+) -> tuple[str, dict[str, list[tuple[str, int]]]]:
     """The same, and for each function in it the sizes of what it is handed: how each is written, and what it is.
 
-    Sums to which a loop adds are values, also where the text were shorter without: it is if the turns are few.
+    With `growing`, sums to which a loop adds are values, also where the text were shorter without: it is if the turns
+    are few.
     """
-    key = f"measured, without {' '.join(taken)}"
+    key = f"measured{', growing' if growing else ''}, without {' '.join(taken)}"
     found: tuple[str, dict[str, list[tuple[str, int]]]] | None = graph._cache.get(key)
     if found is None:
-        text = _Text(outline(graph, growing=True), False, taken=taken)
+        text = _Text(outline(graph, growing=True) if growing else graph.outline, False, taken=taken)
         said = "\n\n\n".join("\n".join(lines) for lines in text.functions())
         found = graph._cache[key] = said, {one.name: [*text.shapes(one)] for one in text.written}
     return found

@@ -327,8 +327,15 @@ def _text(samples: Sequence[Sample], dims: Sequence[str], make: Made | None = No
 
 
 def _for_all(samples: Sequence[Sample], dims: Sequence[str], make: Made, types: Sequence[Any]) -> str:
-    """The functions that graphs of several lengths share, which say for which sizes they hold."""
-    text = aligned(samples, dims)
+    """The functions that graphs of several lengths share, which say for which sizes they hold.
+
+    Sums are values in them, or expressions where what a function is handed would differ otherwise.
+    """
+    growing = True
+    try:
+        text = aligned(samples, dims)
+    except SizeError:
+        growing, text = False, aligned(samples, dims, growing=False)
     template = parse(text, arrays_of(samples[0][1]), types=types)
     if not isinstance(template, Template) or set(template.dims) != set(dims):
         raise SizeError(f"no argument has the sizes {', '.join(dims)}")
@@ -343,7 +350,7 @@ def _for_all(samples: Sequence[Sample], dims: Sequence[str], make: Made, types: 
             if graph_said(template, given) != graph:
                 limits[dim] = size + 1
                 break
-    return aligned(samples, dims, limits) if limits else text
+    return aligned(samples, dims, growing, limits) if limits else text
 
 
 def _folded(template: Template, samples: Sequence[Sample], types: Sequence[Any]) -> str | None:
