@@ -18,7 +18,7 @@
 #
 # WHEEL=1 runs `test`, `interpreted`, `coverage` and `environment` against an installed wheel instead of the checkout,
 # OLDEST=1 with the oldest NumPy, Numba and graphviz that are supported (Python 3.11 or 3.12).
-# COVER=1 has `test` and `interpreted` count the lines that run, each in what the other does not, and the latter to the end.
+# COVER=1 has `test` and `interpreted` count the lines that run, the latter on top of the former and to the end.
 # SLOW=1 runs every test and every example: the slow tests, and all of what `test` takes samples of; SLOW=marked, as
 # .ci/run does, the tests that are marked slow beside the usual samples.
 # PYTHON=... names the Python to use, JOBS=... the number of test processes.
@@ -58,8 +58,11 @@ PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)
 ELSEWHERE := native plan compile viz text tune panda run data lint dist. watch demo cli
 PROJECT := benchmarks blas ci. completion course design docs effort examples foreign house importing packaging stubs
 NOT_INTERPRETED = $(foreach room,$(ELSEWHERE) $(PROJECT),--ignore-glob='tests/test_$(room)*')
-# counting lines makes tests take 1.6 times as long: each file's are counted once
-COUNTED_IN = $(foreach room,$(ELSEWHERE) blas direct jit kernels,--lines-of='test_$(room)*')
+# counting lines makes tests take 1.6 times as long: of these rooms, whose tests are many and alike, a few of each
+ALIKE := native plan viz text tune panda run watch dist. demo cli data arguments_hostile ops_properties outline regions \
+	programs sized rolling passes diff templates examples course benchmarks docs house design foreign importing \
+	packaging jit blas kernels
+COUNTED_IN = $(foreach room,$(ALIKE),--few-lines-of='test_$(room)*')
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel

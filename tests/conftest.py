@@ -44,11 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the usual, and what is marked slow or kill",
     )
     group.addoption(
-        "--lines-of",
+        "--few-lines-of",
         action="append",
         default=[],
         metavar="GLOB",
-        help="with --cov, count the lines that run in these test files, in a few of each test's parameters",
+        help="with --cov, count the lines that run in these test files in a few of each test's parameters",
     )
     group.addoption(
         "--kills", type=int, default=5, metavar="N", help="how often a test marked `kill` kills its processes (5)"
@@ -103,7 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What has been read by now stays: the garbage collector, which some tests ask for, need not look at it again."""
-    files = session.config.getoption("--lines-of")
+    files = session.config.getoption("--few-lines-of")
     if files and session.config.pluginmanager.hasplugin("_cov"):
         from coverage import Coverage
 
