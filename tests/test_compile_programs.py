@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from test_programs import assert_trees_same, play
+from test_programs import assert_gradients_same, assert_trees_same, play
 
 import tensorgraph as tg
 from tensorgraph.compile import entry
@@ -67,4 +67,4 @@ def test_the_gradient_through_a_compiled_program_is_its_own(program: Program) ->
         compiled = tg.compile(program.function)
         for _ in range(2):
             found = tg.value_and_grad(compiled, program.floats)(*program.tensors())
-            assert_trees_same(found, eager, "the gradient through what was compiled")
+            assert_gradients_same(found, eager, program, "the gradient through what was compiled")

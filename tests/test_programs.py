@@ -16,7 +16,7 @@ from tensorgraph.engine.op import creation, index, listing, shape
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph import Graph
 from tensorgraph.graph.graph import Literal, Var
-from tensorgraph.testing import Program, assert_same, programs, random_program
+from tensorgraph.testing import Program, assert_close, assert_same, programs, random_program
 from tensorgraph.testing.programs.program import Made, drawable, quiet
 
 STEPS = 4
@@ -33,6 +33,16 @@ def assert_trees_same(got: Any, expected: Any, what: str) -> None:
     assert flatten(got)[1] == flatten(expected)[1], f"{what}: {flatten(got)[1]}, expected {flatten(expected)[1]}"
     for g, e in zip(arrays(got), arrays(expected), strict=True):
         assert_same(g, e, what)
+
+
+def assert_gradients_same(got: Any, expected: Any, program: Program, what: str) -> None:
+    """The same, but for last digits where a checkpoint adds up what a graph, which has it inlined, adds in turn."""
+    if "checkpoint(" not in program.text:
+        assert_trees_same(got, expected, what)
+        return
+    assert flatten(got)[1] == flatten(expected)[1], what
+    for g, e in zip(arrays(got), arrays(expected), strict=True):
+        assert_close(g, e, ulps=16, reason="contributions are added up in another order", what=what)
 
 
 def states(made: Made) -> dict[str, tg.Tensor]:
@@ -72,7 +82,7 @@ def test_the_gradient_traced_is_the_gradient(program: Program) -> None:
         assert_trees_same(graph(*program.tensors()), eager, "the traced gradient")
         # the gradient through an evaluated graph is the function's own
         through = tg.value_and_grad(program.graph(), program.floats)(*program.tensors())
-        assert_trees_same(through, eager, "the gradient through the graph")
+        assert_gradients_same(through, eager, program, "the gradient through the graph")
     for number, g in zip(program.floats, eager[1], strict=True):
         shapes = [(a.shape, a.dtype) for a in flatten(program.examples[number])[0]]
         assert [(a.shape, a.dtype) for a in arrays(g)] == shapes
