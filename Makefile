@@ -59,7 +59,7 @@ ELSEWHERE := native plan compile viz text tune panda run data lint dist. watch d
 PROJECT := benchmarks blas ci. completion course design docs effort examples foreign house importing packaging stubs
 NOT_INTERPRETED = $(foreach room,$(ELSEWHERE) $(PROJECT),--ignore-glob='tests/test_$(room)*')
 # counting lines makes tests take 1.6 times as long: of these rooms, whose tests are many and alike, a few of each
-ALIKE := native plan viz text tune panda run watch dist. demo cli data arguments_hostile ops_properties outline regions \
+ALIKE := plan viz text tune panda run watch dist. demo cli data arguments_hostile ops_properties outline regions \
 	programs sized rolling passes diff templates examples course benchmarks docs house design foreign importing \
 	packaging jit blas kernels
 COUNTED_IN = $(foreach room,$(ALIKE),--few-lines-of='test_$(room)*')

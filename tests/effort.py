@@ -47,12 +47,6 @@ def group_of(item: pytest.Item) -> Any:
     return getattr(value, "name", str(value))
 
 
-def is_emulated(item: pytest.Item) -> bool:
-    """Whether a test runs a kernel as Python, which is where lines of kernels run."""
-    how = item.callspec.params.get("how") if hasattr(item, "callspec") else None
-    return isinstance(how, tuple) and how[:1] == ("emulate",)
-
-
 class Lines:
     """Has lines counted in some tests only: while they are, a test takes 1.6 times as long.
 
@@ -60,8 +54,8 @@ class Lines:
     ----------
     items : sequence of pytest.Item
     files : sequence of str
-        Patterns of the names of the files in which lines are counted in a few of each test's parameters, and in all
-        that emulate kernels; in other files they are in every test.
+        Patterns of the names of the files in which lines are counted in a few of each test's parameters; in other
+        files they are in every test.
     coverage : coverage.Coverage or None
         What counts by now, since what loads the package is counted too.
     """
@@ -71,7 +65,7 @@ class Lines:
         self.chosen: set[pytest.Item] = set()
         tables: dict[str, list[pytest.Item]] = defaultdict(list)
         for item in items:
-            if is_emulated(item) or not any(fnmatch(item.path.name, pattern) for pattern in files):
+            if not any(fnmatch(item.path.name, pattern) for pattern in files):
                 self.chosen.add(item)
             else:
                 tables[item.nodeid.partition("[")[0]].append(item)
