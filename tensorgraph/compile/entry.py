@@ -47,7 +47,7 @@ class Entry:
 
     def __init__(self, resizing: Resizing, options: Options, statistics: Statistics) -> None:
         traced, leaves = resizing.traced, resizing.leaves
-        graph = traced.graph
+        graph = traced.original  # whose cells and writes are those of every size
         self.traced, self.options, self.leaves, self.statistics = traced, options, leaves, statistics
         self.holds, self.guards = traced.guards.holds, traced.guards
         mode = modes.current()
@@ -67,7 +67,7 @@ class Entry:
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
             self.resizing = resizing
-            self.graph = resizing.differentiated.transform("simplify")
+            self.graph = resizing.simplified
         with statistics.timed("plan"):
             self.runner, done = self._runner()
         self.found = [leaf for leaf in traced.found if leaf not in done]
@@ -96,8 +96,8 @@ class Entry:
         ------
         TraceError
         """
-        place = {decl.var: cell for decl, cell in zip(self.traced.graph.cells, self.traced.cells, strict=True)}
-        written = [place[write.cell] for write in self.traced.graph.writes]
+        place = {decl.var: cell for decl, cell in zip(self.traced.original.cells, self.traced.cells, strict=True)}
+        written = [place[write.cell] for write in self.traced.original.writes]
         for cell in given:
             if any(cell is other for other in written):
                 called = cell.path or cell.name or "a cell"

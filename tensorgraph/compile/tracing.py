@@ -6,8 +6,9 @@ outputs and inputs of the graph.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +44,10 @@ class Traced:
 
     Attributes
     ----------
-    graph : Graph
-        Its first argument is a list of the gradients that the function finds, if any; then come the function's own. Its
-        results are the function's, and a list of the gradients that it leaves, if any.
+    original : Graph
+        As it was traced, maybe at another size of its batch. Its first argument is a list of the gradients that the
+        function finds, if any; then come the function's own. Its results are the function's, and a list of the
+        gradients that it leaves, if any.
     cells : tuple of Cell
     found : tuple of Leaf
         Whose gradients the graph takes.
@@ -56,9 +58,11 @@ class Traced:
         What found them.
     sizes : SizeReads or None
         What was seen of the size of the batch, if it has one.
+    resize : callable, optional
+        Gives the graph of this call where it was traced at another size.
     """
 
-    graph: Graph
+    original: Graph
     cells: tuple[Cell, ...]
     found: tuple[Leaf, ...]
     left: tuple[tuple[Leaf | int, bool], ...]
@@ -66,6 +70,12 @@ class Traced:
     watcher: Watcher
     sizes: SizeReads | None = None
     returned: Treedef | None = None
+    resize: Callable[[], Graph] | None = None
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """The graph of this call."""
+        return self.original if self.resize is None else self.resize()
 
 
 class Grads(dict[Any, Any]):

@@ -177,6 +177,14 @@ class Equation:
         object.__setattr__(copy, "attrs", self.attrs)  # the very same: what was found of it once holds of all copies
         return copy
 
+    def retyped(
+        self, inputs: tuple[Atom, ...], attrs: Mapping[str, Any], outputs: tuple[Var, ...], origin: Origin | None
+    ) -> Equation:
+        """The same op in the same call and line on variables of other sizes, of the types that its shape rule says."""
+        copy = Equation(self.op, inputs, self.attrs, outputs, self.call, self.source, origin)
+        object.__setattr__(copy, "attrs", attrs if attrs is self.attrs else MappingProxyType(attrs))
+        return copy.typed()
+
     def typed(self) -> Equation:
         """The equation itself, whose outputs have just been given the types that its shape rule says."""
         object.__setattr__(self, "is_checked", True)

@@ -76,6 +76,12 @@ class SizeReads:
         """Whether a variable has an open size."""
         return var in self._others
 
+    def axes(self, var: Var) -> tuple[int, ...]:
+        """The axes of a variable whose sizes are open; of one that was not there while the function was traced all."""
+        other = self._others.get(var)
+        own = self._avals.get(var, var.aval).shape
+        return tuple(k for k, n in enumerate(own) if other is None or n != other.shape[k])
+
     def holds(self, sizes: Sizes) -> bool:
         """Whether all comparisons come out the same elsewhere."""
         return all(test(sizes) == answer for test, answer in self._held)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
-from tensorgraph.engine.op import Op
+from tensorgraph.engine.keys import ALL
+from tensorgraph.engine.op import Op, creation
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.ops.index import getitem
 from tensorgraph.passes import algebra, views
 from tensorgraph.passes.common import Common, equal_constants
 from tensorgraph.passes.constants import Folding
@@ -17,7 +20,7 @@ from tensorgraph.passes.facts import Facts, differentiated
 from tensorgraph.passes.rewrite import Log, nearest, rebuilt, replaced_in
 from tensorgraph.passes.rules import Rule, attempt
 
-__all__ = ["RULES", "simplify"]
+__all__ = ["RULES", "compares_sizes", "simplify"]
 
 RULES: Mapping[str, tuple[str, str]] = MappingProxyType({
     "constants.uniform": (
@@ -88,6 +91,40 @@ def simplify(graph: Graph, *, without: str | Iterable[str] = ()) -> Graph:
     if not log.changes:
         return graph
     return graph.replace(changes=(*graph.changes, *log.changes)).check()
+
+
+def compares_sizes(
+    graph: Graph, varying: Mapping[Var, Sequence[int]], opened: Mapping[Var, tuple[Op, Mapping[Any, Any]]]
+) -> bool:
+    """Whether all that `simplify` asks of a graph's sizes is which of them are equal.
+
+    Then it does the same to the graph at another size of its batch, where the same sizes are equal.
+
+    Parameters
+    ----------
+    graph : Graph
+    varying : mapping of Var to sequence of int
+        The variables that have other sizes there, and along which axes.
+    opened : mapping of Var to (Op, mapping of str or int to object)
+        Attributes, and operands by their places, that were computed with sizes, of the equations that make these.
+    """
+    # rules compare shapes, but for: numbers among operands, keys, and constants, which are folded up to some size
+    for op, values in opened.values():
+        if not all(type(key) is str for key in values) or (op.kind is creation and values.keys() != {"shape"}):
+            return False
+    fixed = set(graph.consts)
+    for eq in graph.equations:
+        read = list(eq.variables())
+        is_fixed = fixed.issuperset(read)
+        if is_fixed:
+            fixed.update(eq.outputs)
+        if any(var in varying for var in (*read, *eq.outputs)):
+            if read and is_fixed:
+                return False
+            axes = {axis for var in read for axis in varying.get(var, ())}
+            if eq.op is getitem and (eq.attrs["key"][:1] != (ALL,) or axes != {0}):  # else the others are the same
+                return False
+    return True
 
 
 def switched_off(without: str | Iterable[str]) -> frozenset[str]:
