@@ -174,9 +174,10 @@ class Resizing:
         """The graph after all passes where its variables have these types."""
         full = self._full
         assert full is not None
-        for known, shorter in self._shorter:
-            if full.alike(known, types):
-                return full.at(types, shorter)
+        for known in self._shorter:
+            if full.alike(known[0], types):
+                self._shorter = [known, *(other for other in self._shorter if other is not known)]
+                return full.at(types, known[1])
         whole = full.at(types)
         shorter = whole if full.graph is self.recognised else used(whole, self.recognised)
         shorter = shorter.transform("simplify")
