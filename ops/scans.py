@@ -85,9 +85,10 @@ def _in_wider(function: Callable[..., Any], x: Any, axis: int) -> Any:
 
 def _recurrence(a: Any, b: Any, *, axis: int = 0, reverse: bool = False) -> Any:
     k = canonical_axis(axis, b.ndim)
+    _fit_each_other(a, b)
     kind = np.result_type(a.dtype, b.dtype)
     wide = _wide(kind)
-    out = np.empty(np.broadcast_shapes(a.shape, b.shape), wide)
+    out = np.empty(b.shape, wide)
     a, b, moved = (np.moveaxis(v.astype(wide, copy=False), k, 0) for v in (a, b, out))
     places = range(len(b))[::-1] if reverse else range(len(b))
     previous: Any = None
@@ -100,12 +101,15 @@ def _recurrence(a: Any, b: Any, *, axis: int = 0, reverse: bool = False) -> Any:
 
 def _recurrence_infer(a: Aval, b: Aval, *, axis: Any, reverse: Any) -> Aval:
     canonical_axis(axis, b.ndim)
+    _fit_each_other(a, b)
+    return Aval(b.shape, np.result_type(a.dtype, b.dtype))
+
+
+def _fit_each_other(a: Any, b: Any) -> None:
     if a.shape != b.shape:
         raise ValueError(f"a and b must have one shape, got {a.shape} and {b.shape}")
-    kind = np.result_type(float_dtype(a.dtype), float_dtype(b.dtype))
     if a.dtype.kind != "f" or b.dtype.kind != "f":
         raise TypeError(f"a and b must be floats, got {a.dtype} and {b.dtype}; convert with .astype('float32')")
-    return Aval(b.shape, kind)
 
 
 def _adjoint(g: Any, a: Any, axis: int, reverse: bool) -> Any:

@@ -69,6 +69,15 @@ def test_taken_and_added(name, dtype, how):
 
 
 @every_how
+@pytest.mark.parametrize("key", [(ALL, I), (ALL, ALL, I)])
+def test_rows_of_no_tables(key, how):
+    x, ids = np.zeros((0, 3, 4), np.float32), np.array([2, 0, 1])
+    want = GET.forward(x, [ids], key=key)
+    got = Run(by_list(GET.native_rule()), (x, ids), [(want.shape, "float32")], dict(key=key), *how)
+    assert got.took and got.outputs[0].shape == want.shape  # and the emulation has seen nothing read or written
+
+
+@every_how
 @pytest.mark.parametrize("rows", [5, 200])
 def test_segments(rows, how):
     rng = np.random.default_rng(0)

@@ -68,7 +68,7 @@ def take_rows(w: Any, block: Any, blocks: Any) -> None:
     count, tables, table, step, columns, out = [word_at(w, k) for k in static(6)]
     low, high, top = count * block // blocks, count * (block + 1) // blocks, 1
     first = 0
-    if tables > 1:
+    if tables != 1:
         low, high = 0, count
         first, top = tables * block // blocks, tables * (block + 1) // blocks
     for t in range(first, top):

@@ -160,6 +160,15 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
     return shell
 
 
+def label_of(frame: Any) -> str | None:
+    """What the user called, where a frame runs a function whose arguments are checked."""
+    code = frame.f_code
+    if "_parameters" not in frame.f_globals or not code.co_filename.startswith("<tensorgraph arguments"):
+        return None
+    owned = code.co_varnames[:1] in (("self",), ("cls",))
+    return _label(code.co_name, frame.f_locals[code.co_varnames[0]] if owned else None)
+
+
 def _label(function: str, owner: Any) -> str:
     """What the user called: a function, a class, or a method of the object's class."""
     if owner is None:
@@ -193,7 +202,7 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
     One that already begins by the name of a checked function inside gets this one's, where the argument meant is this
     one's too. What comes from the user's own functions stays as it is.
     """
-    label, message = _label(function, owner), error.args[0] if error.args else ""
+    label = _label(function, owner)
     if isinstance(error, MemoryError) and error.__class__ is not MemoryError:  # NumPy's makes its own message
         short: Any = MemoryError(f"{label}: {error}")
         short.told = label, "", str(error)
@@ -205,7 +214,14 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
             deep: Any = ValueError(f"{label}: an argument is {DEEP}")
             deep.told = label, "", f"an argument is {DEEP}"
             raise deep from None
-    if type(error) not in PLAIN or not isinstance(message, str) or _from_user(trace.tb_next):
+    if not _from_user(trace.tb_next):
+        begin_by(error, label, parameters)
+
+
+def begin_by(error: Any, label: str, parameters: Collection[str] = ()) -> None:
+    """Begin the message of an error by the name of a function around, of which these are the parameters."""
+    message = error.args[0] if error.args else ""
+    if type(error) not in PLAIN or not isinstance(message, str):
         return
     told = getattr(error, "told", None)
     if told is None:

@@ -1,11 +1,10 @@
-"""Calls of kernels that are alike: of layers that are equal each rule is asked once, and the others have its records."""
+"""Calls of kernels that are alike: of layers that are equal each rule is asked once; the others have its records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Var, typed_key
 from tensorgraph.native.places import Address, Buffer, Call, Check, Place, Record
 

@@ -5,11 +5,12 @@ The generated short path (`generate.py`) does the same for the common case and c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
+from tensorgraph.arguments.checks import begin_by
 from tensorgraph.arguments.depth import DEEP, is_deep
 from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.arguments.kinds import AxisError, brief
@@ -89,11 +90,11 @@ def _composed_call(declared: Op, function: Any, values: Mapping[str, Any]) -> An
     except (TraceError, DetachError):
         raise
     except (TypeError, ValueError) as error:
-        if getattr(error, "explained", False):
+        if hasattr(error, "explained"):
             raise
         kind: Any = next(k for k in (TypeError, AxisError, ValueError) if isinstance(error, k))
         result = kind(f"{declared.name}{describe_source(user_source())}: {error}")
-        result.explained = True
+        result.explained = declared.name, str(error)
     raise result
 
 
@@ -332,19 +333,29 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
             declared.infer(avals, attrs)
     except Exception as better:
         reason = error if isinstance(better, (TraceError, DetachError, RecursionError)) else better
-    if getattr(reason, "explained", False):
+    if hasattr(reason, "explained"):
         raise reason
     types = ", ".join(f"{n}: {_describe(i)}" for n, i in zip(declared.inputs, inputs, strict=True))
     kept = (ValueError, TypeError, IndexError, ZeroDivisionError, np.linalg.LinAlgError, AxisError)
     kind: Any = type(reason) if type(reason) in kept else ValueError
-    message = f"{declared.name}({types}){describe_source(user_source())}: {brief(str(reason))}"
-    result = kind(message)
-    result.explained = True
+    call, why = f"{declared.name}({types})", brief(str(reason))
+    result = kind(f"{call}{describe_source(user_source())}: {why}")
+    result.explained = call, why
     known = reason is not error or isinstance(error, (ValueError, TypeError, IndexError))
     try:
         raise result from (None if known else error)
     finally:  # else this frame and the errors would keep each other, and the inputs, alive
         del result, reason, error
+
+
+def relocate(error: Any, file: str, line: int, within: Iterable[str]) -> None:
+    """Have an error that names the line of whoever runs a graph name the line that was traced, and the functions of
+    ours that this runs, as it would there."""
+    if hasattr(error, "explained"):
+        call, why = error.explained
+        error.args = (f"{call} ({file}:{line}): {why}",)
+        for label in within:
+            begin_by(error, label)
 
 
 def abstract(item: Any) -> Any:

@@ -71,11 +71,15 @@ def abstract(atom: Atom) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A user's line: file, line number, function name."""
+    """A user's line: file, line number, function name.
+
+    `within` are the functions of ours that the line runs, from the inside out: errors begin by them.
+    """
 
     file: str
     line: int
     function: str
+    within: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}"

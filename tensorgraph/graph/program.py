@@ -19,7 +19,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.backward import pull_back
-from tensorgraph.engine.calling import composed, explain, run
+from tensorgraph.engine.calling import composed, explain, relocate, run
 from tensorgraph.engine.direct import is_fused
 from tensorgraph.engine.operands import SCALARS, Borrowed
 from tensorgraph.engine.recorded import is_simple, make_recorded
@@ -405,11 +405,12 @@ def _of(env: list[Any], place: Any) -> Any:
 
 
 def _note(error: Exception, eq: Equation) -> None:
-    """Say where the equation was traced."""
+    """Say where the equation was traced, as the error there would say it: its line, and the function of ours around."""
     if eq.source is not None:
         error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
         if hasattr(error, "what"):  # it names the line of whoever runs the graph
             error.args = (f"{error.what} ({eq.source.file}:{eq.source.line})",)
+        relocate(error, eq.source.file, eq.source.line, eq.source.within)
 
 
 def _tell_line(results: tuple[Any, ...], source: Source | None) -> None:

@@ -7,14 +7,15 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tensorgraph.arguments.checks import label_of
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.tape import source_of
+from tensorgraph.engine.tape import INTERNAL, getframe, source_of
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.calls import Call, arguments_of, nest
 from tensorgraph.graph.graph import ANYTHING, Equation, Literal, Source, Var, is_literal
 from tensorgraph.graph.paths import CellPaths
-from tensorgraph.graph.user_names import UserFrames, code_of, user_call
+from tensorgraph.graph.user_names import OUTSIDE, UserFrames, code_of, user_call
 
 __all__ = ["CallRecorder"]
 
@@ -45,7 +46,9 @@ class CallRecorder:
         if frame is None:
             return inner, self.at
         call = self.frames.note(frame, direct, outputs, inner)
-        return call, Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
+        where = source_of(frame.f_code, frame.f_lasti)
+        assert where is not None
+        return call, Source(*where, () if direct else functions_around(2))
 
     def caller(self) -> tuple[Any, bool]:
         """The user's frame that is running, if it says where equations come from, and whether it calls an op itself."""
@@ -119,3 +122,14 @@ class CallRecorder:
                     label = f"{kind}_{n}"
             here.append((weakref.ref(model), label, parts))
         return f"{scope}.{label}" if scope and label else scope or label
+
+
+def functions_around(depth: int) -> tuple[str, ...]:
+    """The functions of ours with checked arguments that run now, from the inside out, up to the user's frame."""
+    frame: Any = getframe(depth)
+    found = []
+    while frame is not None and frame.f_globals.get("__package__") in INTERNAL and frame.f_code not in OUTSIDE:
+        if (label := label_of(frame)) is not None:
+            found.append(label)
+        frame = frame.f_back
+    return tuple(found)

@@ -1,0 +1,85 @@
+"""What a compiled function raises of numbers is what the function itself raises: type, words, the function and line."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn
+from tensorgraph.testing import Case, examples_of
+
+
+def error_of(function: Callable[..., Any], *args: Any) -> tuple[type, str] | None:
+    """The type and the words of what a call raises."""
+    try:
+        function(*args)
+    except Exception as error:
+        return type(error), str(error)
+    return None
+
+
+X = np.arange(12, dtype=np.float32).reshape(3, 4) / 10
+TABLE = nn.Embedding(3, 4)
+LABELS = np.array([0, 1, 4])
+CALLS: dict[str, tuple[Callable[..., Any], Any]] = {
+    "take": (lambda x, i: tg.take(x, i, 1), LABELS),
+    "nll": (tg.nll, LABELS),
+    "multi_margin": (tg.multi_margin, LABELS),
+    "binary_cross_entropy": (tg.binary_cross_entropy, X * 2),
+    "hinge": (lambda x, t: tg.hinge(x * 2.0, t - 1.0), X),
+    "kl_div": (lambda x, t: tg.kl_div(x, t - 1.0), X),
+    "segment_mean": (lambda x, i: tg.segment_mean(x, i, 3), LABELS),
+    "indices": (lambda x, i: x[i], LABELS),
+    "embedding": (lambda x, i: tg.exp(tg.embedding(x, i)).sum(), LABELS),
+    "Embedding": (lambda x, i: TABLE(i) + x, LABELS),
+    "cholesky": (lambda x, t: tg.linalg.cholesky(x[:, :3] - t[:, :3]), X),
+    "matrix_cond": (lambda x, t: tg.matrix_cond(x[:, :3] + t[:, :3]), X * np.float32(np.nan)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("gradient", [False, True])
+def test_functions_made_of_ops_are_named_compiled(name: str, gradient: bool) -> None:
+    function, other = CALLS[name]
+    if gradient:
+        f = lambda x, t: tg.value_and_grad(lambda x: tg.exp(function(x, t)).sum())(x)
+    else:
+        f = function
+    expected = error_of(f, tg.tensor(X), tg.tensor(other))
+    assert expected is not None and "test_compile_errors.py:" in expected[1], expected
+    assert error_of(tg.compile(f), tg.tensor(X), tg.tensor(other)) == expected
+
+
+def cases() -> Iterator[Case]:
+    """For each op that takes integers, an example in which one of them is beyond everything."""
+    for declared in tg.CATALOGUE.values():
+        if "internal" in declared.traits or declared.name.endswith("_vjp") or not declared.examples:
+            continue
+        case = examples_of(declared)[0].cast(np.float32)
+        for place, array in case.places():
+            if array.dtype == np.int64 and array.size:
+                far = array.copy()
+                far.flat[-1] = 99
+                yield case.put({place: far})
+
+
+def test_ops_refuse_integers_compiled_as_they_do_alone() -> None:
+    refused = 0
+    for case in cases():
+        call = lambda *inputs, case=case: case(inputs)
+        inputs, _ = case.tensors()
+        expected = error_of(call, *inputs)
+        assert error_of(tg.compile(call), *inputs) == expected, str(case)
+        refused += expected is not None
+    assert refused > 5, refused
+
+
+def test_a_graph_names_function_and_line_as_well() -> None:
+    function, labels = CALLS["segment_mean"]
+    graph = tg.trace(function, tg.f32[3, 4], tg.i64[3])
+    expected = error_of(function, tg.tensor(X), tg.tensor(labels))
+    for _ in range(4):  # step by step, then as one function
+        assert error_of(graph, X, labels) == expected
+    assert error_of(tg.grad(lambda x: graph(x, labels)), tg.tensor(X)) == expected
