@@ -119,8 +119,11 @@ def test_a_large_graph_is_drawn_in_part() -> None:
             x = tg.cumsum(tg.tanh(x), axis=n.bit_count() % 2)
         return x
 
-    drawing = tg.draw(many, tg.f32[3, 3], level="compiled")
+    drawing = tg.draw(many, tg.f32[3, 3], level="compiled", depth="op")
     assert len(drawing.nodes) < 2100 and any("left out at the end" in note for note in drawing.notes)
+    whole = tg.draw(many, tg.f32[3, 3], level="compiled")  # as few boxes as a screen has room for
+    assert len(whole.nodes) < 100 and len({i for node in whole.nodes for i in node.members}) == 2200
+    assert not any("left out" in note for note in whole.notes)
     assert len(tg.draw(many, tg.f32[3, 3], level="compiled", focus="k1200").nodes) == 5
 
 

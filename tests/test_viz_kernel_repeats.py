@@ -106,7 +106,7 @@ def test_backward_kernels_fold_whenever_they_run() -> None:
 
 
 def test_many_kernels_stand_in_the_order_in_which_they_run() -> None:
-    drawing = draw(residual_step(4), level="compiled")
+    drawing = draw(residual_step(4), level="compiled", depth="op")
     assert drawing.in_order and drawing_from_json(drawing.json()).in_order
     place = {node.id: n for n, node in enumerate(drawing.nodes)}
     steps = {edge: place[edge.head] - place[edge.tail] for edge in drawing.edges if edge.role != "carried"}
@@ -126,14 +126,16 @@ def test_many_kernels_stand_in_the_order_in_which_they_run() -> None:
 
 def test_updates_of_an_optimiser_are_one_box() -> None:
     graph = residual_step(4)
-    (update,) = [node for node in draw(graph, level="compiled").nodes if " adam_step" in node.title]
+    (update,) = [node for node in draw(graph, level="compiled").nodes if " Adam x" in node.title]
     parameters = sum(cell.kind == "parameter" for cell in graph.cells)
-    assert update.title == f"{update.path} adam_step x{parameters}" and len(update.members) == parameters
-    assert [row.text for row in update.rows if row.style == "write"] == [f"writes {4 * parameters} cells"]
+    assert update.title == f"{update.path} Adam x{parameters} parameters" and len(update.members) == parameters
+    assert update.rows[1].text.startswith("adam_step: adam_update")
+    said = f"writes {parameters} parameters + {3 * parameters} buffers"
+    assert [row.text for row in update.rows if row.style == "write"] == [said]
 
 
 def test_what_comes_from_far_is_named_by_its_number() -> None:
-    drawing = draw(residual_step(4), level="compiled")
+    drawing = draw(residual_step(4), level="compiled", depth="op")
     numbers = {node.path: node.title for node in drawing.nodes if node.role == "kernel"}
     assert all(title.startswith(f"{path} ") for path, title in numbers.items())
     stubs = [row.text for node in drawing.nodes for row in node.rows if row.style == "stub" and "<-" in row.text]

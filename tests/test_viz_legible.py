@@ -20,6 +20,10 @@ from tensorgraph.viz.model.joins import MOST_JOINS
 from tensorgraph.viz.model.levels import Plan, coarser, coarser_steps
 from tensorgraph.viz.render.extent import extent
 
+LONG = ("transformer step", "flat", "maml step")  # to compile
+COMPILED = ("demo step", "residual step", "u-net step", "attention step", "two inputs step", "gan step", "lstm step",
+            "lstm forward", *LONG)  # fmt: skip
+
 
 def size(drawing):
     """Width and height in points, as an engine has it."""
@@ -39,10 +43,12 @@ def test_words_are_ten_pixels_high_on_a_screen(name):
 
 @needs_engine
 @pytest.mark.skipif(not machine.available(), reason="no machine code here")
-@pytest.mark.parametrize("name", ["demo step", "u-net step", "attention step", "two inputs step", "lstm forward"])
-def test_words_on_kernels_are_ten_pixels_high_on_a_screen(name):
+@pytest.mark.parametrize(
+    "name", [name if name not in LONG else pytest.param(name, marks=pytest.mark.slow) for name in COMPILED]
+)
+def test_words_on_kernels_are_nine_pixels_high_on_a_screen(name):
     wide, high = size(draw(PROGRAMS[name](), level="compiled"))
-    assert 9 * min(1920 / wide, 1080 / high) >= 10, (wide, high)
+    assert 9 * min(1920 / wide, 1080 / high) >= 9, (wide, high)
 
 
 @needs_engine

@@ -65,16 +65,18 @@ def draw(
         forward down the left and its gradient up the right, with what is kept between them, where gradients stop and
         what is written; of a graph that takes no gradient, the one it would have. ``"compiled"``: one box a kernel of
         what `tensorgraph.compile` makes of it, with its ops, your lines, bytes and where results lie, and why
-        neighbours are two kernels, many in the order in which they run; ``overlay="time"`` measures each. ``"auto"``:
+        neighbours are two kernels, many in the order in which they run, those of one module or in a row together where
+        they could not be read one by one; ``overlay="time"`` measures each. ``"auto"``:
         the training level of a graph that takes gradients, every op of another small one, else the modules, as deep as
         can be read on a screen of 1920 by 1080; ops of no module are joined before modules are closed.
     depth : int or "op", optional
         For modules: 1 draws the outermost. Default: the innermost, less deep where these are many. ``"op"`` goes down
-        to the ops.
+        to the ops, and of what is compiled to the kernels.
     expand : str, iterable of str or bool, optional
         What is drawn in full. Three or more equal siblings in a row are drawn once, ``"blocks.0 ... blocks.11 x12"``:
         a path opens those around it, True all of them. The path of a module opens it to its ops, that of a fused op
-        (``"layers.1/batch_norm"``) to its composed reference.
+        (``"layers.1/batch_norm"``) to its composed reference; of what is compiled, a number (``"k07"``) or a module
+        its kernels, and True every one.
     focus : str or Region, optional
         The path of a box or module (see `Drawing.nodes`), or a part of the graph, ``graph["h"]`` or its name: only what
         is within `hops` of it is drawn.
@@ -120,10 +122,8 @@ def draw(
     sizes: dict[str, int] = {}
     if isinstance(target, Compiled) and not examples and not keywords:
         if level == "compiled":
-            return replace(
-                compiled_drawing(target, (), focus, hops, overlay), theme=theme, direction=direction,
-                timeout=float(timeout),
-            )  # fmt: skip
+            drawing = compiled_drawing(target, (), Plan(level, depth, paths, focus, hops), overlay)
+            return replace(drawing, theme=theme, direction=direction, timeout=float(timeout))
         target = target.graph
     if isinstance(target, Template) and not examples and not keywords:
         graph, sizes = target.symbolic()
@@ -131,11 +131,11 @@ def draw(
         graph = _graph_of(target, examples, keywords)
         if isinstance(graph, Template):
             graph, sizes = graph.symbolic()
-    if isinstance(paths, tuple):
+    if isinstance(paths, tuple) and level != "compiled":
         graph, paths = expanded(graph, paths)
     given = tuple(value for _, value in called_by_name(target, examples, keywords)) if keywords else examples
     if level == "compiled":
-        drawing = compiled_drawing(graph, given, focus, hops, overlay)
+        drawing = compiled_drawing(graph, given, Plan(level, depth, paths, focus, hops), overlay)
     else:
         drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
         if overlay is not None:

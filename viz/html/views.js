@@ -55,7 +55,7 @@ function rowText([, text, value]) {
 const ROLES = {
   input: "input", output: "output", module: "module", modules: "several modules", op: "op", ops: "several ops",
   gradient: "gradient", update: "update", write: "write to a cell", summary: "the whole graph", kernel: "kernel",
-  entry: "where a value enters a repeat",
+  kernels: "several kernels", entry: "where a value enters a repeat",
 };
 
 function roleOf(box) {

@@ -137,7 +137,7 @@ def in_order(drawing: Drawing) -> Drawing | None:
     for node in drawing.nodes:
         inside[node.group].append(node)
     nodes: dict[str, Node] = {}
-    for node in drawing.nodes:
+    for node in _inputs_near(drawing):
         nodes.update((each.id, each) for each in (inside[node.group] if node.group else (node,)))
     place = {id: n for n, id in enumerate(nodes)}
     down = {i: place[edge.head] - place[edge.tail] for i, edge in enumerate(drawing.edges) if edge.role != "carried"}
@@ -153,8 +153,17 @@ def in_order(drawing: Drawing) -> Drawing | None:
             edge = replace(edge, rows=())
         edges.append(edge)
     found = cut_edges(replace(drawing, nodes=tuple(nodes.values()), edges=tuple(edges), in_order=True), cut)
-    note = f"in the order in which they run; {count(len(cut), 'edge')} drawn as named stubs (<-)"
+    note = "in the order in which they run"
+    if cut:
+        note += f"; {count(len(cut), 'edge')} drawn as named stubs (<-)"
     return replace(found, notes=(*drawing.notes, note))
+
+
+def _inputs_near(drawing: Drawing) -> list[Node]:
+    """The boxes, of the inputs one that the first of the others reads right above it."""
+    first = next((node.id for node in drawing.nodes if node.role != "input"), None)
+    read = {edge.tail for edge in drawing.edges if edge.head == first}
+    return sorted(drawing.nodes, key=lambda node: (node.role != "input", node.role == "input" and node.id in read))
 
 
 def cut_edges(drawing: Drawing, positions: set[int]) -> Drawing:

@@ -33,7 +33,8 @@ Flow = tuple[int, int, str | None, bool, int]
 Place = tuple[int, tuple[int, ...]]  # where a value comes from: a box, and which repeat of it
 LOOKS = 200_000  # steps spent on finding residual edges, in all
 LEGEND = (
-    ("input", "input, output"), ("module", "module"), ("kernel", "kernel"), ("op", "op"), ("ops", "several ops"),
+    ("input", "input, output"), ("module", "module"), ("kernel", "kernel"), ("kernels", "several kernels"),
+    ("op", "op"), ("ops", "several ops"),
     ("gradient", "gradient"),
     ("update", "update"),
     ("parameter", "parameter"), ("buffer", "buffer"), ("write", "cell written"), ("residual", "residual edge"),

@@ -57,8 +57,8 @@ class Node:
         Stable and readable: ``blocks.3.attn/matmul#1``. The same model gives the same paths in every process.
     role : str
         ``"input"``, ``"output"``, ``"module"``, ``"op"``, ``"ops"`` (a fold of ops without a module), ``"gradient"``,
-        ``"update"``, ``"write"``, ``"kernel"``, ``"summary"`` or ``"entry"`` (the point at which a value enters a
-        template: from outside for the first repeat, then from the repeat before).
+        ``"update"``, ``"write"``, ``"kernel"``, ``"kernels"`` (several), ``"summary"`` or ``"entry"`` (the point at
+        which a value enters a template: from outside for the first repeat, then from the repeat before).
     rows : tuple of Row
     ports : tuple of Port
     group : str or None

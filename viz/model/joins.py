@@ -20,7 +20,7 @@ from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.statements import Repetition
 from tensorgraph.viz.model.view import Box
 
-__all__ = ["FEW", "MOST_JOINS", "heaviest", "joined", "mapped"]
+__all__ = ["FEW", "MOST_JOINS", "heaviest", "joined", "mapped", "weight"]
 
 FEW = 30  # boxes below which all ops are drawn
 MOST_JOINS = 3  # see `joined`
@@ -187,13 +187,13 @@ def heaviest(graph: Graph, equations: Sequence[int], most: int = 3) -> str:
     for i in equations:
         eq = graph.equations[i]
         counts[eq.op.name] += 1
-        weights[eq.op.name] += _weight(counting, eq)
+        weights[eq.op.name] += weight(counting, eq)
     first = sorted(counts, key=lambda name: -weights[name])  # stable: ties in order of appearance
     shown = [name if counts[name] == 1 else f"{name} x{counts[name]}" for name in first[:most]]
     return ", ".join(shown) + (", ..." if len(first) > most else "")
 
 
-def _weight(counting: Counting, eq: Equation) -> float:
+def weight(counting: Counting, eq: Equation) -> float:
     """How much an equation computes; of an op that does not say, one for each element that it gives."""
     if "moves" in eq.op.traits or eq.is_gradient:
         return 0.0

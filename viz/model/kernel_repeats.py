@@ -13,24 +13,24 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.graph.repeats import runs
-from tensorgraph.viz.model.build import legend_of
 from tensorgraph.viz.model.digest import digest_of
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
 from tensorgraph.viz.model.fold import spanning
 from tensorgraph.viz.model.labels import clean, count, times
 
-__all__ = ["drawn_once"]
+__all__ = ["drawn_once", "scope_of", "written_cells"]
 
 FEWEST = 3  # repeats
 MOST_TEMPLATES = 40
 NUMBER = re.compile(r"\d+")
 LINES = re.compile(r"\.py:\d+")
+NUMBERED = re.compile(r"(?<!\S)(\d[\d,]*) \w+")
 COUNTED = re.compile(r"writes ([\d,]+) (\w+)")
 
 
@@ -51,11 +51,11 @@ class _Run:
         return divmod(at - self.start, self.period) if at is not None and self.start <= at < self.stop else None
 
 
-def drawn_once(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]:
-    """The drawing with what repeats drawn once; and for the path of each box that was, the id of its box."""
+def drawn_once(drawing: Drawing, graph: Graph, apart: frozenset[str] = frozenset()) -> tuple[Drawing, dict[str, str]]:
+    """The drawing with what repeats drawn once, but for some; and for the path of each box that was, the id of its
+    box."""
     box_of = {node.path: node.id for node in drawing.nodes}
-    before = len(drawing.nodes)
-    keys = _keys(drawing, graph)
+    keys = {id: id if id in apart else key for id, key in _keys(drawing, graph).items()}
     for _ in range(MOST_TEMPLATES):
         steps = [node for node in drawing.nodes if node.role in ("kernel", "op")]
         found = [(order, run) for order in (steps, _ordered(drawing, steps, keys))
@@ -65,14 +65,8 @@ def drawn_once(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]
         steps, run = max(found, key=lambda found: found[1].period * (found[1].count - 1))
         drawing, stands = _folded(drawing, graph, steps, run)
         box_of = {path: stands.get(id, id) for path, id in box_of.items()}
-    drawing, stands = _updates(drawing, graph)
+    drawing, stands = _updates(drawing, graph, apart)
     box_of = {path: stands.get(id, id) for path, id in box_of.items()}
-    if len(drawing.nodes) < before:
-        boxes = sum(node.role in ("kernel", "op") for node in drawing.nodes)
-        drawing = replace(
-            drawing, title=f"{drawing.title}, drawn as {count(boxes, 'box')}",
-            legend=legend_of(drawing.nodes, drawing.edges),
-        )  # fmt: skip
     return drawing, box_of
 
 
@@ -210,17 +204,19 @@ def _folded(drawing: Drawing, graph: Graph, steps: Sequence[Node], run: _Run) ->
     return replace(drawing, nodes=nodes, edges=tuple(edges.values()), groups=(*drawing.groups, group)), stands
 
 
-def _updates(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]:
+def _updates(drawing: Drawing, graph: Graph, apart: frozenset[str]) -> tuple[Drawing, dict[str, str]]:
     """The drawing in which one box stands for all updates of an optimiser by one kernel; and for which each does."""
     read = {edge.tail for edge in drawing.edges}
     alike: dict[Any, list[Node]] = defaultdict(list)
     for node in drawing.nodes:
         calls = [graph.equations[i].call for i in node.members]
         owners = {call.path for call in calls if call is not None and call.kind == "optimizer"}
-        if node.role == "kernel" and node.id not in read and len(owners) == 1 and None not in calls:
+        if node.role == "kernel" and node.id not in read | apart and len(owners) == 1 and None not in calls:
             ops = {graph.equations[i].op for i in node.members}
             alike[node.title, owners.pop(), frozenset(ops)].append(node)
     repeats = drawing.repeats
+    cells = {cell.var: cell.kind for cell in graph.cells}
+    kinds = {write.value: cells[write.cell] for write in graph.writes}
     stands: dict[str, str] = {}
     made: dict[str, Node] = {}
     for nodes in alike.values():
@@ -229,11 +225,18 @@ def _updates(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]:
             continue
         last = nodes[-1]  # behind all that they read
         stands.update((node.id, last.id) for node in nodes)
-        written = sum(_written(node) for node in nodes)
         number = sum(repeats[node.group] for node in nodes)
+        written = Counter(kinds[out] for i in members for out in graph.equations[i].outputs if out in kinds)
+        said = [count(written[kind], kind) for kind in ("parameter", "buffer") if written[kind]]
         rows = [Row("title", f"{last.title} x{number}"), *[row for row in last.rows if row.style == "detail"][:2]]
-        if written:
-            rows.append(Row("write", f"writes {count(written, 'cell')}"))
+        call = graph.equations[members[0]].call
+        if written["parameter"] == number and call is not None:
+            names = " ".join(dict.fromkeys(graph.equations[i].op.name for i in members))
+            lines = [row for row in rows[1:] if LINES.search(row.text)]
+            title = Row("title", f"{clean(call.name)} x{number} parameters")
+            rows = [title, Row("detail", clean(f"{last.title}: {names}")), *lines]
+        if said:
+            rows.append(Row("write", f"writes {' + '.join(said)}"))
         tip = f"{last.tip}\nthe last of {number}"
         made[last.id] = replace(last, rows=tuple(rows), members=members, group=None, types=(), tip=tip)
     kept = tuple(made.get(node.id, node) for node in drawing.nodes if stands.get(node.id, node.id) == node.id)
@@ -246,12 +249,12 @@ def _updates(drawing: Drawing, graph: Graph) -> tuple[Drawing, dict[str, str]]:
     return replace(drawing, nodes=kept, edges=tuple(edges.values()), groups=groups), stands
 
 
-def _written(node: Node) -> int:
+def written_cells(node: Node) -> int:
     """How many cells a box says that it writes, all its repeats together."""
     for row in node.rows:
         if row.style == "write":
-            total = re.search(r"= ([\d,]+)$", row.text) or COUNTED.match(row.text)
-            return int(total[1].replace(",", "")) if total else 1 + row.text.count(", ")
+            numbers = re.findall(r"= ([\d,]+)$", row.text) or NUMBERED.findall(row.text)
+            return sum(int(number.replace(",", "")) for number in numbers) or 1 + row.text.count(", ")
     return 0
 
 
@@ -270,6 +273,11 @@ def _rows(node: Node, repeats: int, scope: str) -> tuple[Row, ...]:
     return tuple(found)
 
 
+def _scope(graph: Graph, steps: Sequence[Node]) -> str:
+    """The innermost module that holds all that these steps compute."""
+    return scope_of(graph, (i for node in steps for i in node.members))
+
+
 def _title(graph: Graph, steps: Sequence[Node], run: _Run) -> str:
     """``Block blocks.0 ... 11 x12`` where repeats are modules, else their number."""
     every = [_scope(graph, steps[at : at + run.period]) for at in range(run.start, run.stop, run.period)]
@@ -278,9 +286,9 @@ def _title(graph: Graph, steps: Sequence[Node], run: _Run) -> str:
     return clean(spanning(every[0], every[-1], run.count, {graph.modules.get(scope) for scope in every}))
 
 
-def _scope(graph: Graph, steps: Sequence[Node]) -> str:
-    """The innermost module that holds all that these steps compute."""
-    scopes = [(graph.equations[i].scope or "").split(".") for node in steps for i in node.members]
+def scope_of(graph: Graph, equations: Iterable[int]) -> str:
+    """The innermost module that holds all of these equations."""
+    scopes = [graph.equations[i].scope.split(".") for i in equations]
     shared: list[str] = []
     for parts in zip(*scopes, strict=False):
         if len(set(parts)) > 1:

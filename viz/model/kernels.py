@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from tensorgraph.compile.plan import Plan
     from tensorgraph.compile.selection import Step
 
-__all__ = ["kernels_drawn"]
+__all__ = ["OPAQUE", "kernels_drawn"]
 
+OPAQUE = "opaque: an op with a kernel of its own, which takes in no other"
 MOST_CELLS = 3  # parameters and buffers that a box lists
 MOST_PLACES = 2  # results of which it says where they lie
 SHORT = {  # the reasons of `tensorgraph.compile.regions`, by a part of each, as a line has room for them
@@ -68,7 +69,7 @@ class _Kernels:
         nodes, edges = tuple(self.nodes), tuple(self.edges)
         notes = [head(self.plan).partition(": ")[2]]
         if any(row.text == "opaque" for edge in edges for row in edge.rows):
-            notes.append("opaque: an op with a kernel of its own, which takes in no other")
+            notes.append(OPAQUE)
         return Drawing(title, "compiled", nodes, edges, (), legend_of(nodes, edges), tuple(notes), source=self.graph)
 
     def add(self, path: str, role: str, rows: Sequence[Row], out: object = None, tip: str = "", **more: object) -> str:

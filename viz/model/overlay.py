@@ -81,9 +81,12 @@ def by_equation(drawing: Drawing, name: str, figures: Sequence[float], note: str
     return _shown(drawing, drawing.source, _adding(name), _sums(dict(enumerate(figures)), {}), note)
 
 
-def by_box(drawing: Drawing, name: str, figures: Mapping[str, float], note: str) -> Drawing:
-    """Figures that add up, by the boxes' ids."""
-    return _painted(drawing, _adding(name), figures, note)
+def by_box(drawing: Drawing, name: str, figures: Mapping[str, Sequence[float]], note: str) -> Drawing:
+    """Figures that add up, by the boxes' ids; of a box that is drawn once for several, the least and the most of them
+    are told."""
+    repeats = {node.id: drawing.repeats[node.group] for node in drawing.nodes}
+    spans = {box: (min(some), max(some)) for box, some in figures.items() if 1 < len(some) == repeats[box]}
+    return _painted(drawing, _adding(name), {box: sum(some) for box, some in figures.items()}, note, spans=spans)
 
 
 Gather = Callable[[Drawing, Any, "Sequence[int] | None"], dict[str, float]]
@@ -212,7 +215,7 @@ def _number(key: Any, value: Any) -> float:
 
 def _painted(
     drawing: Drawing, look: _Look, figures: Mapping[str, float], note: str,
-    scale: tuple[float, float, float] | None = None,
+    scale: tuple[float, float, float] | None = None, spans: Mapping[str, tuple[float, float]] | None = None,
 ) -> Drawing:  # fmt: skip
     """Shade and figure for each box that has an entry; NaN is a missing figure, infinity one that is not finite.
 
@@ -233,7 +236,8 @@ def _painted(
             else:
                 text = look.text(figure)
                 if look.share:  # of all repeats of a template, which add up
-                    text = text if n == 1 else times(look.text(figure / n), n, text)
+                    each = list(dict.fromkeys(map(look.text, (spans or {}).get(node.id, (figure / n,)))))
+                    text = text if n == 1 else times(" to ".join(each), n, text)
                 elif n > 1 and look.name != FIGURE:
                     text += f" of all {n}"
                 if look.share and total > 0:

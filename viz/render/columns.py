@@ -63,7 +63,7 @@ def columns(drawing: Drawing) -> dict[str, int]:
 def height(node: Node) -> float:
     if node.role == "entry":
         return POINT
-    double = node.role in ("module", "ops", "summary")
+    double = node.role in ("module", "ops", "kernels", "summary")
     return (len(node.rows) + bool(node.metric)) * ROW + bool(node.ports) * PORTS + AROUND + double * DOUBLE
 
 

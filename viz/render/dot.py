@@ -224,6 +224,7 @@ class Writer:
             "update": f'color="{c.param}" penwidth=1.4',
             "summary": f'color="{c.module}" peripheries=2',
             "kernel": f'color="{c.module}" shape=tab style=filled penwidth=1.1',
+            "kernels": f'color="{c.module}" shape=tab style=filled peripheries=2 penwidth=0.9',
         }.get(node.role, "")
         if node.id in self.points:
             border += ' margin="0.05,0.01" width=0.2 height=0.1'

@@ -26,6 +26,7 @@ SHAPES = {  # opening and closing sign by role; else a box with round corners
     "summary": ("[[", "]]"),
     "ops": ("[[", "]]"),
     "kernel": ("[[", "]]"),
+    "kernels": ("[[", "]]"),
     "write": ("[", "]"),
     "entry": ("((", "))"),
 }
@@ -130,7 +131,7 @@ def _classes(drawing: Drawing, c: Palette) -> list[str]:
         "moved": f"stroke:{c.frame},stroke-width:1px",
         "fault": f"stroke:{c.alarm},stroke-width:4px",
     }
-    names = {"input": "io", "output": "io", "summary": "module", "modules": "module", "kernel": "module"}
+    names = {"input": "io", "output": "io", **dict.fromkeys(("summary", "modules", "kernel", "kernels"), "module")}
     members: dict[str, list[str]] = defaultdict(list)
     for node in drawing.nodes:
         name = node.status or names.get(node.role, node.role)

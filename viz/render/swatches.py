@@ -35,6 +35,12 @@ def swatch(c: Palette, role: str) -> str:
                 f'height="6" color="{colour}" style="rounded" bgcolor="{c.box}"><tr><td></td></tr></table>'
             )
             return cell(18, 12, f'border="1" style="rounded" color="{colour}" bgcolor="{c.box}"', inner)
+        case "kernels":
+            inner = (
+                f'<table border="1" cellborder="0" cellspacing="0" cellpadding="0" fixedsize="true" width="12" '
+                f'height="6" color="{c.module}" bgcolor="{c.box}"><tr><td></td></tr></table>'
+            )
+            return cell(18, 12, f'border="1" color="{c.module}" bgcolor="{c.box}"', inner)
         case "kernel":
             return cell(16, 10, f'border="1" color="{c.module}" bgcolor="{c.box}"')
         case "entry":

@@ -12,6 +12,7 @@ __all__ = ["to_text"]
 
 OPERANDS = 4  # named on a line
 WIDEST = 80  # characters of a cell to which its column is padded; longer ones push aside their own line alone
+TITLED = ("module", "ops", "kernel", "kernels", "update")  # roles whose title may say more than the path
 OMITTED = ("type", "warning", "stub", "operand")  # in other columns already
 
 
@@ -99,7 +100,7 @@ def _rest(node: Node) -> str:
 def _rows(node: Node) -> list[str]:
     said = [_row(row) for row in node.rows[1:] if row.style not in OMITTED]
     title = node.title.removeprefix(f"{node.path} ")  # of a kernel
-    if node.role in ("module", "ops", "kernel", "update") and title != node.path and not node.path.endswith(title):
+    if node.role in TITLED and title != node.path and not node.path.endswith(title):
         said.insert(0, title)
     if node.role == "op" and title != node.path.rpartition("/")[2].partition("#")[0]:
         said.insert(0, title)
