@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_text_folded import lines_of
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
@@ -41,7 +42,9 @@ def test_the_texts_are_these() -> None:
 def test_a_text_is_short_and_comes_back(name: str) -> None:
     assert len(text_of(name).splitlines()) < 40
     graph = tg.parse(text_of(name)).at(N=4)
-    assert tg.parse(str(graph), tg.text.arrays_of(graph)) == graph
+    again = tg.parse(str(graph), tg.text.arrays_of(graph))
+    assert again == graph and str(again) == str(graph)
+    assert lines_of(graph.text(library=False)) <= 2 * lines_of(text_of(name))
     assert {eq.source.line for eq in graph.equations} <= set(range(1, 41)) | {
         eq.source.line for eq in graph.equations if eq.source.file != "<text>"
     }

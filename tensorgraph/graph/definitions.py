@@ -6,33 +6,35 @@
    the cell, if nobody reads the cell's old value later. Later calls read what was written as the cell (`rereads.py`).
 3. Two calls have one definition if they do the same under numbers in place of names, and their members agree. Types
    are not compared: sizes may differ.
-4. A module whose calls differ, and a call that was torn apart, is taken apart in the function around it.
+4. What is done about a module whose calls differ is in `conflicts.py`. A call that was torn apart is taken apart in the
+   function around it.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tensorgraph.engine.tree import field_names
 from tensorgraph.graph.call_tree import Node, Scoped, call_tree
 from tensorgraph.graph.calls import Grown, Place
+from tensorgraph.graph.conflicts import settle
 from tensorgraph.graph.equality import constants
 from tensorgraph.graph.equation import Equation
-from tensorgraph.graph.extents import Sizes, sized
+from tensorgraph.graph.extents import Sizes, measured
 from tensorgraph.graph.graph import Graph, Var, typed_key
+from tensorgraph.graph.joining import matched
 from tensorgraph.graph.rereads import Rereads, Step
-from tensorgraph.graph.results import result_of
+from tensorgraph.graph.results import is_read, result_of, values_of
 from tensorgraph.graph.rows import columns
-from tensorgraph.graph.signatures import relative, signature
+from tensorgraph.graph.signatures import below, relative, signature
 from tensorgraph.graph.statements import NOTHING, Definition, Instance, Parameter, leaves, mapped
 
-__all__ = ["Calls", "Description", "attributes", "below"]
+__all__ = ["Calls", "Description", "attributes"]
 
-MOST_FREE = 12  # values that a function reads besides its arguments; one that reads more is taken apart
-MOST_ROUNDS = 8
+MOST_ROUNDS = 16
 
 
 @dataclass(eq=False, slots=True)
@@ -59,11 +61,6 @@ class Description:
     def flat(self) -> Iterator[int | Node]:
         """What stands in the call, whatever the scope."""
         return flat(self.content)
-
-
-def below(path: str, prefix: str) -> bool:
-    """Whether a path is strictly below another; all are below the empty one."""
-    return path != prefix and (not prefix or path.startswith(f"{prefix}."))
 
 
 def attributes(graph: Graph, number: int, known: dict[int, Any]) -> Any:
@@ -115,12 +112,16 @@ class Calls:
         self.opened: set[Node] = set()
         self.sized: dict[Node, Sizes] = {}  # calls in which numbers are sizes of what they are handed: which
         self.plain: set[Node] = set()  # modules that print as functions
+        self.handed: dict[Node, Node] = {}  # of those that are handed their module: a call of it
+        self.joined: dict[Node, Node] = {}  # calls that do what another one does, as `joining.py` says
+        self.tried: set[tuple[Node, Node]] = set()  # calls that were
+        self.told: dict[Node, set[Var]] = {}  # what a call gives, as others give it, though nobody reads it
         only = self.top.items[0] if len(self.top.items) == 1 else None
         if isinstance(only, Node) and only.kind == "module" and not only.path:
             self.opened.add(only)  # a model that was traced itself is the graph
         for _ in range(MOST_ROUNDS):
             self._describe_all()
-            if not self._conflicts():
+            if not settle(self):
                 break
         else:
             self.opened.update(node for node in self.top.nodes() if node is not self.top)
@@ -161,6 +162,7 @@ class Calls:
         return found
 
     def _describe_all(self) -> None:
+        self.waiting = False  # for a call that does what another one does to give more
         self.of: dict[Node, Description] = {}
         self.instances: dict[tuple[str, str], Instance] = {}
         self.first: list[Node] = []
@@ -172,8 +174,17 @@ class Calls:
         self.gives: dict[Node, set[Any]] = {}
         self._place_writes()
         for node in self.top.nodes():
-            if not self.is_open(node):
-                self._describe(node)
+            self._complete(node)
+        self.of = {node: self.of[node] for node in self.top.nodes() if node in self.of}
+
+    def _complete(self, node: Node) -> None:
+        """Describe a call and those in it, if they are not; before it that which it is described after."""
+        if node in self.of or self.is_open(node):
+            return
+        first = self.joined.get(node) or self.handed.get(node)
+        for inner in () if first is None else first.nodes():
+            self._complete(inner)
+        self._describe(node)
 
     def is_open(self, node: Node) -> bool:
         """Whether a call is taken apart."""
@@ -251,7 +262,7 @@ class Calls:
         about = self.of[node] = Description(node, self.content(node), writes=self._writes_in(node))
         if node is self.top or self.is_instance(node):
             about.instance = None if node is self.top else self.instance(node.path, node.name)
-        elif node.backward and node.kind != "function":
+        elif node in self.handed or (node.backward and node.kind != "function"):
             about.given += filter(None, [self.instances.get((node.path, node.name))])
         elif node.call is not None:
             places = [a for tree in node.call.arguments.values() for a in leaves(tree) if type(a) is Place]
@@ -261,15 +272,16 @@ class Calls:
         for atom in reads:
             if type(atom) is Var and atom in self.consts:
                 continue
-            path = atom.path if isinstance(atom, Instance) else self.decls[atom].path if atom in self.decls else None
+            path = self.path(atom)
             if path is not None and self._is_own(about, atom, path):
                 about.own[atom] = relative(path, "" if node is self.top else node.path)
             else:
                 near = (i for i in about.given if path is not None and self.reaches(i, atom, path))
                 free[next(near, atom)] = None
+        joined = self._joined(about)
         if node is self.top:
             about.result = self.graph.out_tree
-        else:
+        elif not joined:
             self._parameters(about, free)
             about.result = result_of(self, about)
         self.kept.setdefault(node.call, []).append((node, about.saved))
@@ -278,11 +290,50 @@ class Calls:
             for atom in about.own:
                 known.add(atom.path if isinstance(atom, Instance) else self.decls[atom].path)
                 known |= self.declared.get(atom, set()) if isinstance(atom, Instance) else set()
-        about.definition = self.ids.setdefault(signature(self, about), len(self.ids))
+        if not joined:
+            about.definition = self.ids.setdefault(signature(self, about), len(self.ids))
         if about.instance is not None:
             self.defined.setdefault(about.instance, about.definition)
         if about.definition == len(self.first):
             self.first.append(node)
+
+    def path(self, atom: Any) -> str | None:
+        """Where a cell or an instance is; None for other values."""
+        return atom.path if isinstance(atom, Instance) else self.decls[atom].path if atom in self.decls else None
+
+    def seen(self, node: Node, number: int) -> Equation:
+        """An equation as it stands in a call, with sizes in place of numbers."""
+        return measured(self.equations[number], self.sized.get(node, {}).get(number, {}))
+
+    def _joined(self, about: Description) -> bool:
+        """Describe a call by another one that does the same; whether it does."""
+        first = self.joined.get(about.node)
+        model = None if first is None else self.of.get(first)
+        env = None if model is None else matched(self, model, about)
+        if model is None or env is None:
+            self.joined.pop(about.node, None)
+            return False
+        read = {var for item in about.flat() for var in values_of(self, item) if is_read(self, about.node, var)}
+        if not self.tell(model.node, env, read):
+            self.waiting = True
+            return False
+
+        def own(atom: Any) -> Any:
+            return env.get(atom, atom)
+
+        about.parameters = [Parameter(one.name, mapped(one.tree, own)) for one in model.parameters]
+        about.foreign = [atom for parameter in about.parameters for atom in leaves(parameter.tree)]
+        about.result, about.saved = mapped(model.result, own), mapped(model.saved, own)
+        about.definition = model.definition
+        return True
+
+    def tell(self, model: Node, env: Mapping[Any, Any], values: Iterable[Any]) -> bool:
+        """Whether a call gives these values, which in another one stand for its own; from now on it does."""
+        given = set(leaves(self.of[model].result))
+        wanted = set(values)
+        missing = {mine for mine, own in env.items() if own in wanted and mine not in given and mine in self.position}
+        self.told.setdefault(model, set()).update(missing)
+        return not missing
 
     def _is_own(self, about: Description, atom: Any, path: str) -> bool:
         if about.node is self.top:
@@ -329,8 +380,9 @@ class Calls:
     def _parameters(self, about: Description, free: dict[Any, None]) -> None:
         """What it was handed, as far as it is read, as it was nested; then what else it reads."""
         call, left = about.node.call, dict(free)
-        if about.node.backward:
-            about.parameters += [Parameter(None, instance) for instance in about.given if instance in left]
+        if about.node.backward or about.node in self.handed:
+            always = about.node in self.handed  # so that who reads the text knows whose call it is
+            about.parameters += [Parameter(None, instance) for instance in about.given if always or instance in left]
             left = {atom: None for atom in left if atom not in about.given}
             for saved in [kept for other, kept in self.kept.get(about.node.call, ()) if about.node.is_of(other)]:
                 if isinstance(saved, tuple) and sum(atom in left for atom in leaves(saved)) > 1:
@@ -372,9 +424,9 @@ class Calls:
     def _given(self, node: Node) -> set[Any]:
         """The values that a call that was described gives."""
         known = self.gives.get(node)
-        if known is None:
+        if known is None and node in self.of:
             known = self.gives[node] = set(leaves(self.of[node].result))
-        return known
+        return known or set()
 
     def read_part(self, tree: Any, left: dict[Any, None]) -> Any:
         """The part of an argument that is read and is not known by another name: taken from `left`."""
@@ -419,43 +471,10 @@ class Calls:
             around = self.around[around]
         return around or self.top
 
-    def _told(self, node: Node) -> tuple[list[Parameter], list[tuple[int, Equation]]]:
+    def told_of(self, node: Node) -> tuple[list[Parameter], list[tuple[int, Equation]]]:
         """What a call is handed, and its own equations by their numbers."""
         about = self.of[node]
         return about.parameters, [(n, self.equations[n]) for n in about.flat() if isinstance(n, int)]
-
-    def _conflicts(self) -> bool:
-        """Take apart, or make functions of, modules that are called in several ways; whether there were any."""
-        calls: dict[Instance, list[Node]] = {}
-        for node, about in self.of.items():
-            if about.instance is not None and node is not self.top:
-                calls.setdefault(about.instance, []).append(node)
-        changed = False
-        places: dict[str, list[Instance]] = {}
-        for instance, nodes in calls.items():
-            places.setdefault(instance.path, []).append(instance)
-            several = len({self.of[node].definition for node in nodes}) > 1
-            bare = not any(self.of[node].own for node in nodes)
-            if bare and (several or not instance.path):
-                self.plain.update(nodes)
-                changed = True
-            elif several:
-                if any(node in self.sized for node in nodes):
-                    self.opened.update(nodes)
-                else:
-                    self.sized.update(zip(nodes, sized([self._told(node) for node in nodes]), strict=True))
-                changed = True
-        for instances in places.values():
-            cells = [path for instance in instances for path in self.declared[instance]]
-            if len(set(cells)) < len(cells):
-                self.opened.update(node for instance in instances for node in calls[instance])
-                changed = True
-        for node, about in self.of.items():
-            handed = sum(isinstance(parameter.tree, (Var, Instance)) for parameter in about.parameters)
-            if node is not self.top and handed > MOST_FREE + len(node.call.arguments if node.call else ()):
-                self.opened.add(node)
-                changed = True
-        return changed
 
 
 def flat(content: list[int | Node | Scoped]) -> Iterator[int | Node]:

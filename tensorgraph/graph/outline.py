@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensorgraph.graph.call_tree import Node, Scoped
-from tensorgraph.graph.definitions import Calls, Description, below
-from tensorgraph.graph.extents import measured
+from tensorgraph.graph.definitions import Calls, Description
 from tensorgraph.graph.graph import Graph, Var, by_path
 from tensorgraph.graph.inlining import Unlike, verify
 from tensorgraph.graph.occurrences import Occurrence
@@ -29,7 +28,7 @@ from tensorgraph.graph.repeats import Folding
 from tensorgraph.graph.rereads import Rereads
 from tensorgraph.graph.rewiring import operands_of, outputs
 from tensorgraph.graph.rows import columns, is_part, lists_of
-from tensorgraph.graph.signatures import relative
+from tensorgraph.graph.signatures import below, relative
 from tensorgraph.graph.statements import (
     NOTHING,
     Application,
@@ -405,7 +404,6 @@ class _Assembly:
 
     def _body(self, content: list[int | Node | Scoped], base: str, within: Description) -> list[Statement]:
         found: list[Statement] = []
-        sizes = self.calls.sized.get(within.node, {})
         for item in content:
             if isinstance(item, Scoped):
                 path = item.node.path
@@ -422,7 +420,7 @@ class _Assembly:
                 found.append(Application(self.made[about.definition], about.instance, arguments, values))
                 self.spans[found[-1]] = item.start, item.stop
             else:
-                found.append(Operation(measured(self.calls.equations[item], sizes.get(item, {})), item))
+                found.append(Operation(self.calls.seen(within.node, item), item))
                 self.spans[found[-1]] = item, item + 1
         return found
 

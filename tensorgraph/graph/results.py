@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from tensorgraph.graph.call_tree import Node
     from tensorgraph.graph.definitions import Calls, Description
 
-__all__ = ["result_of"]
+__all__ = ["is_read", "result_of", "values_of"]
 
 LIST = 3  # modules of one class in a list, which a loop may go through
 
 
 def result_of(calls: Calls, about: Description) -> Any:
     """The tree of a call's result; notes in `about.saved` what of it is kept for others."""
-    made = [var for item in about.flat() for var in _values(calls, item) if _is_read(calls, about.node, var)]
+    made = [var for item in about.flat() for var in values_of(calls, item) if is_read(calls, about.node, var)]
     left = dict.fromkeys(made)
     if not left:
         return NOTHING
@@ -85,17 +85,18 @@ def _told(tree: Any, left: dict[Var, None], known: set[Any]) -> Any:
 def _beside(calls: Calls, about: Description, tree: Any, left: dict[Var, None]) -> set[Any]:
     """What a call makes and nobody reads, though it reads what stands in its place in other rows of a list."""
     found = {leaf for column in columns(tree) if any(leaf in left for leaf in column) for leaf in column}
-    return found.difference(left).intersection(var for item in about.flat() for var in _values(calls, item))
+    return found.difference(left).intersection(var for item in about.flat() for var in values_of(calls, item))
 
 
-def _values(calls: Calls, item: int | Node) -> list[Var]:
+def values_of(calls: Calls, item: int | Node) -> list[Var]:
+    """What an equation or a call gives."""
     return list(calls.equations[item].outputs) if isinstance(item, int) else calls.values(calls.of[item].result)
 
 
-def _is_read(calls: Calls, node: Node, var: Var) -> bool:
+def is_read(calls: Calls, node: Node, var: Var) -> bool:
     """Whether others read what a call makes."""
     users = calls.users.get(var, ())
-    if var in calls.outputs or (users and users[-1] >= node.stop):
+    if var in calls.outputs or var in calls.told.get(node, ()) or (users and users[-1] >= node.stop):
         return True
     homes = calls.written.get(var, ())
     return any(not (node.start <= home.start and home.stop <= node.stop) or home is calls.top for home in homes)
@@ -109,7 +110,7 @@ def _grouped(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
     done: set[int] = set()
     handed = {atom for parameter in about.parameters for atom in leaves(parameter.tree)}
     for item in about.flat() if calls.grouped else ():
-        saved = next((row_of[value] for value in _values(calls, item) if value in row_of), None)
+        saved = next((row_of[value] for value in values_of(calls, item) if value in row_of), None)
         if saved is None and not isinstance(item, int) and isinstance(calls.of[item].saved, tuple):
             saved = calls.of[item].saved
         if saved is None or id(saved) in done:  # of which nothing is left

@@ -7,18 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 from tensorgraph.engine.aval import Number
 from tensorgraph.graph.call_tree import Node, Scoped
-from tensorgraph.graph.extents import Extent, measured, resolved
+from tensorgraph.graph.extents import Extent, resolved
 from tensorgraph.graph.graph import Literal, typed_key
 from tensorgraph.graph.statements import NOTHING, Instance, mapped
 
 if TYPE_CHECKING:
     from tensorgraph.graph.definitions import Calls, Description
 
-__all__ = ["relative", "signature"]
+__all__ = ["below", "member", "relative", "role", "signature"]
+
+
+def below(path: str, prefix: str) -> bool:
+    """Whether a path is strictly below another; all are below the empty one."""
+    return path != prefix and (not prefix or path.startswith(f"{prefix}."))
 
 
 def relative(path: str, prefix: str) -> str:
+    """A path below another, as seen from there."""
     return path[len(prefix) + 1 :] if prefix else path
+
+
+def member(calls: Calls, atom: Any) -> tuple[Any, ...]:
+    """What a cell or an instance is to the call that holds it."""
+    if isinstance(atom, Instance):
+        return atom.name, calls.defined.get(atom)
+    decl = calls.decls[atom]
+    return decl.kind, decl.requires_grad, decl.initialiser, decl.aval.dtype, decl.aval.ndim
+
+
+def role(calls: Calls, atom: Any) -> Any:
+    """What is handed over."""
+    if isinstance(atom, Instance):
+        return "instance", calls.defined.get(atom)
+    return "cell" if atom in calls.decls else "number" if type(atom.aval) is Number else "value"
 
 
 def signature(calls: Calls, about: Description) -> Any:
@@ -33,11 +54,7 @@ def signature(calls: Calls, about: Description) -> Any:
     members: list[tuple[Any, ...]] = []
     for atom, path in about.own.items():
         number[atom] = ("member", path)
-        if isinstance(atom, Instance):
-            members.append((path, atom.name, calls.defined.get(atom)))
-        else:
-            decl = calls.decls[atom]
-            members.append((path, decl.kind, decl.requires_grad, decl.initialiser, decl.aval.dtype, decl.aval.ndim))
+        members.append((path, *member(calls, atom)))
     count = 0
     sizes = calls.sized.get(node, {})
 
@@ -53,7 +70,8 @@ def signature(calls: Calls, about: Description) -> Any:
             return "literal", typed_key(atom.value)
         found = number.get(atom)
         if found is None:  # inside of an instance that it is handed
-            path = atom.path if isinstance(atom, Instance) else calls.decls[atom].path
+            path = calls.path(atom)
+            assert path is not None
             near = next(n for n, i in enumerate(about.given) if calls.reaches(i, atom, path))
             found = number[atom] = ("through", near, relative(path, about.given[near].path))
         return found
@@ -70,7 +88,7 @@ def signature(calls: Calls, about: Description) -> Any:
                 called = None if inner.instance is None else use(inner.instance)
                 yield inner.definition, called, tuple(map(use, inner.foreign)), len(values)
             else:
-                eq = measured(calls.equations[item], sizes.get(item, {}))
+                eq = calls.seen(node, item)
                 values = list(eq.outputs)
                 yield (
                     eq.op.name,
@@ -90,11 +108,8 @@ def signature(calls: Calls, about: Description) -> Any:
 
 
 def _argument(calls: Calls, atom: Any, number: dict[Any, Any]) -> Any:
-    if isinstance(atom, Instance):
-        number[atom] = ("given", len(number))
-        return "instance", calls.defined.get(atom)
     number[atom] = ("given", len(number))
-    return "cell" if atom in calls.decls else "number" if type(atom.aval) is Number else "value"
+    return role(calls, atom)
 
 
 def _frozen(tree: Any) -> Any:

@@ -7,6 +7,7 @@ function is traced: an instance opens the scope of its path, a function stands i
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from typing import Any
 
 from tensorgraph.engine import modes
@@ -36,10 +37,11 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
     scene.charge(node, 1)
     given, members = _given(scene, node, definition, target if isinstance(target, Instance) else None)
     outer = modes.current().call
-    if isinstance(target, Definition):
+    through = _own_instance(definition, given) if isinstance(target, Definition) else target
+    if through is None:
         record = Call("function", definition.kind, "", outer)
     else:
-        record = Call("optimizer" if definition.updates else "module", definition.kind, scope_of(target), outer)
+        record = Call("optimizer" if definition.updates else "module", definition.kind, scope_of(through), outer)
     dims = {} if isinstance(target, Definition) else dict(target.dims)
     inner = Scene(scene.reading, definition, dims, record, scene.depth + 1, unrolled=1)
     sizes = Sizes(scene, node, inner)
@@ -67,6 +69,12 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
     if parts is not None:
         kept(scene, parts, record, first, steps, result)
     return result
+
+
+def _own_instance(definition: Definition, given: Mapping[str, Any]) -> Instance | None:
+    """The instance of which a function is another way to call it, ``Block_2(block, x)``; None where it is none."""
+    first = opened(next(iter(given.values()), None))
+    return first if isinstance(first, Instance) and first.definition.kind == definition.kind else None
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,61 @@
+"""Modules and functions that are called in several ways: functions all the same, in texts that are short and exact."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+
+import pytest
+from called_programs import CALLED
+from test_text_folded import lines_of, read_back
+from test_text_plain import runs_as_python
+
+import tensorgraph as tg
+from tensorgraph.graph import Graph
+
+PASSES = {
+    "as it is": lambda graph: graph, "simplify": Graph.simplify, "differentiate": Graph.differentiate,
+    "transform": Graph.transform,
+}  # fmt: skip
+
+
+@functools.cache
+def program(name: str) -> Graph:
+    return CALLED[name][0]()
+
+
+@pytest.mark.filterwarnings("ignore:.*no gradient reached")
+@pytest.mark.parametrize("step", PASSES)
+@pytest.mark.parametrize("name", CALLED)
+def test_a_program_comes_back_from_its_text_and_runs(name: str, step: str) -> None:
+    graph = PASSES[step](program(name))
+    text = read_back(graph)
+    scopes = [eq.scope for eq in tg.parse(text, tg.text.arrays_of(graph)).equations]
+    assert step in ("differentiate", "transform") or scopes == [eq.scope for eq in graph.equations]
+    if step in ("as it is", "differentiate"):
+        runs_as_python(graph)
+
+
+@pytest.mark.filterwarnings("ignore:.*no gradient reached")
+@pytest.mark.parametrize("name", CALLED)
+def test_a_text_has_at_most_twice_the_lines_of_its_source(name: str) -> None:
+    function, classes = CALLED[name]
+    said = [re.sub(r'""".*?"""', "", inspect.getsource(part), flags=re.S) for part in (function, *classes)]
+    text = program(name).text(library=False)
+    assert lines_of(text) <= 2 * sum(map(lines_of, said)) and "scope(" not in text
+
+
+def test_a_call_that_is_handed_a_value_twice_and_one_that_is_not_read_are_calls() -> None:
+    text = program("cell with the same zeros").text(library=False)
+    assert "\n    for t in range(6):\n        h, c = cell(xs[:, t], h, c)\n" in text
+    assert "= embedding_(" in program("triplet").text() and "\ndef Embedding_" not in program("triplet").text()
+
+
+def test_calls_of_another_kind_are_functions_that_are_handed_the_module() -> None:
+    graph = program("with a mask and without")
+    text = graph.text(library=False)
+    assert "def Block(x: f32[4, 6], " in text and "def Block_2(block, x: f32[4, 6], mask: f32[4, 6]):" in text
+    assert "    return (net(x), Net_2(net, x, mask))" in text
+    again = tg.parse(text)
+    assert again.modules == graph.modules and again.modules["blocks.2.up"] == "Linear"
