@@ -12,8 +12,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.compile import cell_memory, plan
-from tensorgraph.compile.selection import selected
+from tensorgraph.compile import cell_memory, selection
 from tensorgraph.engine.tensor import wrap
 from tensorgraph.native import machine
 
@@ -367,7 +366,8 @@ def test_while_a_long_step_runs_the_last_gradients_are_as_they_were() -> None:
 @pytest.mark.parametrize("added", [False, True], ids=["replaced", "added to"])
 def test_a_step_that_is_no_short_tape_is_planned_once(added: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = []
-    monkeypatch.setattr(plan, "selected", lambda *args: planned.append(args) or selected(*args))
+    asked = selection.Selection
+    monkeypatch.setattr(selection, "Selection", lambda *args: planned.append(args) or asked(*args))
     models = [nn.Sequential(nn.Linear(6, 700, seed=0), nn.Tanh(), nn.Linear(700, 3, seed=1)) for _ in range(2)]
 
     def step_of(model: Any) -> Any:

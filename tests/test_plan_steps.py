@@ -124,7 +124,7 @@ def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         weight.assign(weight + 1.0)
         return y
 
-    monkeypatch.setattr(selection, "regions", lambda graph: [selection._alone(eq) for eq in graph.equations])
+    monkeypatch.setattr(selection, "regions", lambda graph, told: [selection._alone(eq) for eq in graph.equations])
     monkeypatch.setattr(Op, "native_rule", wrong_rule)
     compiled = tg.compile(step, check=True)
     with pytest.raises(RuntimeError, match=r"check: the kernel moved of add \(test_plan_steps.py:\d+\) gives 0.0 at"):

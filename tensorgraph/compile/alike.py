@@ -1,4 +1,4 @@
-"""Calls of kernels that are alike: of layers that are equal each rule is asked once; the others have its records."""
+"""Calls of kernels that are alike: of layers that are equal each rule is asked once, the others have its records."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Alike:
 
     def __init__(self) -> None:
         self._known: dict[Any, Call] = {}
+        self._forms: dict[Any, int] = {}  # of places, but for whose memory it is
+        self._form_of: dict[int, int] = {}  # by their ids: they live as long as the plan
 
     def put(self, call: Call, what: Any, make: Callable[[Call], bool]) -> bool:
         """Put records into a call: those that `make` puts there, or put into a call like this one.
@@ -29,7 +31,7 @@ class Alike:
             Puts records into a call; or gives False.
         """
         try:
-            key = what, key_of_attributes(call.attrs), _places(call)
+            key = what, key_of_attributes(call.attrs), self._operands(call)
             known = self._known.get(key)
         except TypeError:  # what has no key is like nothing else
             return make(call)
@@ -41,6 +43,24 @@ class Alike:
         if not call.warnings and _own_buffers(call):
             self._known[key] = call
         return True
+
+    def _operands(self, call: Call) -> Any:
+        """A key of a call's inputs and outputs."""
+        numbers: dict[Buffer, int] = {}
+
+        def key(one: Any) -> Any:
+            if type(one) is Place:
+                return numbers.setdefault(one.buffer, len(numbers)), self._form(one)
+            return tuple(map(key, one)) if type(one) is list else typed_key(one)
+
+        return tuple(map(key, call.inputs)), tuple(map(key, call.outputs))
+
+    def _form(self, place: Place) -> int:
+        found = self._form_of.get(id(place))
+        if found is None:
+            form = place.buffer.nbytes, place.shape, place.dtype, place.strides, place.offset
+            found = self._form_of[id(place)] = self._forms.setdefault(form, len(self._forms))
+        return found
 
 
 def key_of_attributes(attrs: Mapping[str, Any]) -> Any:
@@ -72,19 +92,6 @@ def places_in(operands: Sequence[Any]) -> Iterator[Place]:
             yield from places_in(one)
         elif isinstance(one, Place):
             yield one
-
-
-def _places(call: Call) -> Any:
-    """A key of a call's inputs and outputs."""
-    numbers: dict[Buffer, int] = {}
-
-    def key(one: Any) -> Any:
-        if type(one) is Place:
-            number = numbers.setdefault(one.buffer, len(numbers))
-            return number, one.buffer.nbytes, one.shape, one.dtype, one.strides, one.offset
-        return tuple(map(key, one)) if type(one) is list else typed_key(one)
-
-    return tuple(map(key, call.inputs)), tuple(map(key, call.outputs))
 
 
 def _own_buffers(call: Call) -> bool:

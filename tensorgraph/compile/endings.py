@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from tensorgraph.compile.alike import Alike, key_of_attributes
 from tensorgraph.compile.layouts import Layout
 from tensorgraph.compile.regions import Region
 from tensorgraph.graph.forms import has_weak_numbers
@@ -49,7 +50,7 @@ def _takes(rule: Any) -> bool:
     return isinstance(rule, Rule) and rule.with_endings is not None
 
 
-def with_endings(maker: Equation, part: Region, layout: Layout, rule: Rule) -> Call | None:
+def with_endings(maker: Equation, part: Region, layout: Layout, rule: Rule, alike: Alike) -> Call | None:
     """One call for an equation and what follows it; None where the rule does not do that."""
     value, endings, more = maker.outputs[0], [], list[Any]()
     for eq in part.equations:
@@ -59,5 +60,7 @@ def with_endings(maker: Equation, part: Region, layout: Layout, rule: Rule) -> C
         more += [one for one in operands if one is not None]
         value = eq.outputs[0]
     call = Call((*layout.operands(maker), *more), (layout.places[value],), maker.attrs)
-    assert rule.with_endings is not None
-    return call if rule.with_endings(call, endings) else None
+    take = rule.with_endings
+    assert take is not None
+    what = [(e.op, key_of_attributes(e.attrs), tuple(one is None for one in e.operands)) for e in endings]
+    return call if alike.put(call, (rule, tuple(what)), lambda call: take(call, endings)) else None

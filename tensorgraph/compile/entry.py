@@ -70,20 +70,22 @@ class Entry:
             self.graph = resizing.simplified
         with statistics.timed("plan"):
             self.runner, done = self._runner()
+            if isinstance(self.runner, NativeRunner) and self.runner.plan.begun is not None:
+                resizing.planned(self.runner.plan.begun)
         self.found = [leaf for leaf in traced.found if leaf not in done]
         self.given = [place for place, has in traced.left if has and place not in done]
         self.has_grads = bool(self.given or self.found)
 
     def _runner(self) -> tuple[Runner, set[Leaf | int]]:
         """What runs the graph, and the leaves whose gradients it writes itself."""
-        traced, options, drafted = self.traced, self.options, None
+        traced, options, drafted, earlier = self.traced, self.options, None, self.resizing.drafts
         in_cells = gradient_cells(self.graph, traced)
         if in_cells is not None:
             graph, gradients = in_cells
-            runner, drafted = gradient_runner(graph, (*traced.cells, *gradients), options)
+            runner, drafted = gradient_runner(graph, (*traced.cells, *gradients), options, earlier)
             if runner is not None:
                 return runner, {gradient.leaf for gradient in gradients}
-        return runner_of(self.graph, traced.cells, options, drafted), set()
+        return runner_of(self.graph, traced.cells, options, drafted, earlier), set()
 
     def change(self) -> str | None:
         """What has changed since the trace, in words, or None."""

@@ -40,6 +40,9 @@ class Memory:
         self.start = address_of(self.arena)
         self.words: dict[Buffer, list[tuple[int, int]]] = {}
         self.verdicts = Verdicts(plan)
+        self.known = dict(self.verdicts.addresses)  # where buffers begin, of those that are not others at each call
+        self.known.update((buffer, address_of(array)) for buffer, array in plan.layout.constants.items())
+        self.known.update((buffer, self.start + offset) for buffer, offset in plan.arena.offsets.items())
         self.heads: list[tuple[Tape, list[int], list[int]]] = []
 
     def view(self, var: Var) -> Array:
@@ -49,30 +52,23 @@ class Memory:
         memory = self.arena if self.arena.size else np.zeros(1, np.uint8)  # where all arrays are empty
         return np.ndarray(place.shape, place.dtype, memory, offset if place.size else 0, place.strides)
 
-    def address(self, word: Address) -> int | None:
-        """What an address is; None where it is another at each call."""
-        offset = self.plan.arena.offsets.get(word.buffer)
-        if offset is not None:
-            return self.start + offset + word.offset
-        constant = self.plan.layout.constants.get(word.buffer)
-        return self.verdicts.addresses.get(word.buffer) if constant is None else address_of(constant) + word.offset
-
     def tape(self, records: Sequence[Record]) -> Tape:
         """The tape of some records."""
+        known = self.known
         rows: list[tuple[int, list[int], int]] = []
         open_words: list[tuple[int, int, Address]] = []
         for number, (record, entry) in enumerate(zip(records, _entries(self.plan, records), strict=True)):
             words: list[int] = []
-            for k, word in enumerate(record.words):
-                if type(word) is int:
-                    words.append(word)
-                elif isinstance(word, Address):
-                    known = self.address(word)
-                    if known is None:
-                        open_words.append((number, k, word))
-                    words.append(known or 0)
+            for word in record.words:
+                if type(word) is Address:
+                    begin = known.get(word.buffer)
+                    if begin is None:
+                        open_words.append((number, len(words), word))
+                        words.append(0)
+                    else:
+                        words.append(begin + word.offset)
                 else:
-                    words.append(int(word))
+                    words.append(word)  # type: ignore[arg-type]
             rows.append((entry, words, record.blocks))
         tape = Tape(rows)
         self.heads.append(

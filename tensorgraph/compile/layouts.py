@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,21 +38,36 @@ class Layout:
         What equations without inputs give: it is computed once.
     views : dict of Var to Equation
         The equations that only look, by what they give.
+
+    Parameters
+    ----------
+    graph : Graph
+    earlier : Layout, optional
+        Of the same graph at another size of its batch: variables that are the same have their places there.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, earlier: Layout | None = None) -> None:
         self.places: dict[Var, Place] = {}
         self.inputs: dict[Buffer, int] = {}
         self.cells: dict[Buffer, int] = {}
         self.constants: dict[Buffer, Array] = {}
         self.folded: dict[Var, Array] = {}
         self.views: dict[Var, Equation] = {}
+        self.equations = frozenset(graph.equations)
         self._literals: dict[Any, Place] = {}
+        self._earlier = earlier
         self.serve(graph)
+        if earlier is not None:
+            self._literals.update(earlier._literals)
+            self.constants.update((p.buffer, earlier.constants[p.buffer]) for p in self._literals.values())
         for var, array in graph.consts.items():
-            self.places[var] = self._constant(array, var.name or "constant")
+            known = None if earlier is None else earlier.places.get(var)
+            if known is not None and earlier is not None and earlier.constants.get(known.buffer) is array:
+                self.places[var], self.constants[known.buffer] = known, array
+            else:
+                self.places[var] = self._constant(array, var.name or "constant")
         for eq in graph.equations:
-            if self._fold(eq):
+            if self._take(eq) or self._fold(eq):
                 continue
             seen = self._seen(eq)
             for n, var in enumerate(eq.outputs):
@@ -59,6 +75,25 @@ class Layout:
                     self._new(var, var.name or eq.op.name)
                 else:
                     self.places[var], self.views[var] = seen[n], eq
+        self._earlier = None
+
+    def _take(self, eq: Equation) -> bool:
+        """Have the results of an equation where they lay earlier; whether it is the same, of what lies there too."""
+        earlier = self._earlier
+        if earlier is None or eq not in earlier.equations or not all(map(self.is_as_in(earlier), eq.variables())):
+            return False
+        for var in eq.outputs:
+            place = self.places[var] = earlier.places[var]
+            if var in earlier.views:
+                self.views[var] = eq
+            if var in earlier.folded:
+                self.folded[var] = self.constants[place.buffer] = earlier.folded[var]
+        return True
+
+    def is_as_in(self, earlier: Layout) -> Callable[[Var], bool]:
+        """Asks of a variable whether it lies where it did."""
+        here, there = self.places, earlier.places
+        return lambda var: here[var] is there.get(var)
 
     def serve(self, graph: Graph) -> None:
         """Be the layout of another graph of the same equations, which has cells where this one has inputs, or more."""
@@ -90,6 +125,10 @@ class Layout:
         return True
 
     def _new(self, var: Var, what: str = "") -> Place:
+        earlier = self._earlier
+        if earlier is not None and var in earlier.places and var not in earlier.views and var not in earlier.folded:
+            place = self.places[var] = earlier.places[var]
+            return place
         made = self.places[var] = Place.new(var.aval.shape, var.aval.dtype, what or var.name or "input")
         return made
 

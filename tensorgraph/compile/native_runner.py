@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.alike import places_in
 from tensorgraph.compile.cell_memory import MOVED, Binding, headers_are_known, looking_record
 from tensorgraph.compile.copying import copy_record
 from tensorgraph.compile.explain import reason, told
@@ -18,7 +19,7 @@ from tensorgraph.compile.laying import laid
 from tensorgraph.compile.layouts import address_of
 from tensorgraph.compile.listing import listing
 from tensorgraph.compile.plan import Plan
-from tensorgraph.compile.selection import Step, places_in
+from tensorgraph.compile.selection import Step
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.interrupts import whole

@@ -7,19 +7,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from tensorgraph.compile.buffers import Arena, Span, arena
 from tensorgraph.compile.layouts import Layout
-from tensorgraph.compile.selection import RuleOf, Step, buffers_read, own_rule, selected
+from tensorgraph.compile.regions import regions
+from tensorgraph.compile.selection import Draft, RuleOf, Step, buffers_read, draft, own_rule
 from tensorgraph.graph.equation import is_number
-from tensorgraph.graph.graph import Graph, Var, Write
+from tensorgraph.graph.graph import Equation, Graph, Var, Write
 from tensorgraph.native.places import Buffer, Place
 
-__all__ = ["Draft", "Plan", "draft", "plan"]
+__all__ = ["Plan", "plan"]
 
 LARGE = 1 << 14  # bytes from which an array is not copied: a copy of fewer takes less than a microsecond
 
@@ -46,6 +47,8 @@ class Plan:
         All other values of kernels, and what they read of NumPy's.
     exact : bool
         Whether it has the same bits on all machines.
+    begun : Draft
+        What it began with.
     """
 
     graph: Graph
@@ -57,29 +60,22 @@ class Plan:
     handed: set[Buffer] = field(default_factory=set)
     arena: Arena = field(default_factory=Arena)
     exact: bool = False
+    begun: Draft | None = None
 
     def in_arena(self, var: Var) -> bool:
         """Whether a variable lies in the arena."""
         return self.layout.places[var].buffer in self.arena.offsets
+
+    @functools.cached_property
+    def reasons(self) -> dict[Equation, Mapping[Var, str]]:
+        """Why what an equation reads of other steps is not in its own."""
+        return {eq: part.reasons for part in regions(self.graph) for eq in part.equations}
 
     @property
     def peak(self) -> int:
         """Bytes of the arena, the cells and the inputs."""
         given = [*self.graph.inputs, *(decl.var for decl in self.graph.cells)]
         return self.arena.size + sum(var.aval.nbytes for var in given)
-
-
-class Draft(NamedTuple):
-    """What a plan begins with, which is the same where results are cells that are written: kernels and places."""
-
-    layout: Layout
-    steps: list[Step]
-
-
-def draft(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, exact: bool = False) -> Draft:
-    """The kernels of a graph whose gradients are written out, in an order that can run, and where its values lie."""
-    layout = Layout(graph)
-    return Draft(layout, selected(graph, layout, rule_of, grouped, exact))
 
 
 def plan(
@@ -102,11 +98,13 @@ def plan(
     drafted : Draft, optional
         Of this graph, or of one with the same equations and results whose cells are others.
     """
-    layout, steps = draft(graph, rule_of, grouped, exact) if drafted is None else drafted
-    layout.serve(graph)
-    steps = ordered(steps, layout, graph)
+    begun = draft(graph, rule_of, grouped, exact) if drafted is None else drafted
+    layout = begun.layout
+    if begun.graph is not graph:
+        layout.serve(graph)
+    steps = ordered(begun.steps, layout, graph)
     final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
-    made = Plan(graph, layout, steps, final, exact=exact)
+    made = Plan(graph, layout, steps, final, exact=exact, begun=begun)
     if apart:
         made.arena = arena(Span(span.buffer, 0, 1) for span in spans(made))
         return made
@@ -194,10 +192,13 @@ def donations(made: Plan) -> dict[Buffer, Buffer]:
 
 def replaceable(step: Step, layout: Layout, value: Var) -> list[Buffer]:
     """The buffers over which a step may write a value: it reads all of them once, element by element."""
+    if (known := step.over.get(value)) is not None:
+        return known
+    found = step.over[value] = list[Buffer]()
     call, place = step.call, layout.places[value]
-    if call is None:
-        return []
-    read, found = Counter(buffers_read(step, layout)), []
+    if call is None or not call.replaces:
+        return found
+    read = Counter(buffers_read(step, layout))
     for output, number in call.replaces:
         given, target = call.inputs[number], call.outputs[output]
         if target is not place or not isinstance(given, Place) or not (fills(given) and fills(place)):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from tensorgraph.compile.elements import Refusal
 from tensorgraph.compile.generated import generate, require_generated
+from tensorgraph.compile.renaming import Renaming
 from tensorgraph.engine.aval import canonical_axes
 from tensorgraph.engine.op import elementwise, reduction
 from tensorgraph.graph.graph import Equation, Graph, Var
@@ -53,6 +54,11 @@ class Region:
     outputs: tuple[Var, ...]
     is_generated: bool = False
     reasons: Mapping[Var, str] = field(default_factory=dict)
+
+    def renamed(self, names: Renaming) -> Region:
+        """The same region of another graph; why its inputs are others' is not said."""
+        equations = tuple([names.equations[eq] for eq in self.equations])
+        return Region(equations, names.all(self.inputs), names.all(self.outputs), self.is_generated)
 
     def call(self, call: Call) -> bool:
         """Put the records of the region's kernel into a call.
@@ -265,8 +271,11 @@ class _Grouping:
         return made
 
 
-def regions(graph: Graph) -> list[Region]:
-    """The graph's equations in groups, in an order in which they can run: each group reads what came before it."""
+def regions(graph: Graph, told: bool = True) -> list[Region]:
+    """The graph's equations in groups, in an order in which they can run: each group reads what came before it.
+
+    Of sizes it is only asked which shapes are equal. `told`: whether reasons are found.
+    """
     equations = graph.equations
     grouping = _Grouping(equations)
     read: dict[Var, set[int]] = {}
@@ -284,5 +293,6 @@ def regions(graph: Graph) -> list[Region]:
             var for eq in own for var in eq.outputs if var in results or read.get(var, set()) - members
         )  # fmt: skip
         generated = group.shape is not None
-        made.append(Region(tuple(own), inputs, outputs, generated, grouping.reasons(group)))
+        reasons = grouping.reasons(group) if told else {}
+        made.append(Region(tuple(own), inputs, outputs, generated, reasons))
     return made

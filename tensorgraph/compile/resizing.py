@@ -16,6 +16,7 @@ from itertools import combinations
 from math import isclose, prod
 from typing import Any
 
+from tensorgraph.compile.selection import Draft
 from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.sized import SizedGraph, Types, numbers
 from tensorgraph.compile.tracing import Traced
@@ -43,14 +44,17 @@ class Resizing:
         Gives the graph after fused ops were found in it; unless given, they are looked for.
     simplify : callable, optional
         Gives the graph after all passes; unless given, they are run.
+    drafts : list of Draft, optional
+        Of plans at some sizes, the last one first; one list for all sizes.
     """
 
     def __init__(
         self, traced: Traced, leaves: Leaves, recognise: Callable[[], Graph] | None = None,
-        simplify: Callable[[], Graph] | None = None,
+        simplify: Callable[[], Graph] | None = None, drafts: list[Draft] | None = None,
     ) -> None:  # fmt: skip
         self.traced, self.leaves, self.shapes = traced, leaves, _shapes(leaves.tensors)
         self._recognise, self._simplify = recognise, simplify
+        self.drafts = [] if drafts is None else drafts
         self._known: dict[int, Types | None] = {}  # what was asked for last
         self._shorter: list[tuple[Types, Graph]] = []  # at some sizes, in the variables of `_full`
 
@@ -140,7 +144,7 @@ class Resizing:
         """The same for a call that differs in sizes alone; None where it is to be traced."""
         size = self._size(leaves.tensors)
         if size is None:
-            return Resizing(self.traced, leaves, lambda: self.recognised, lambda: self.simplified)
+            return Resizing(self.traced, leaves, lambda: self.recognised, lambda: self.simplified, self.drafts)
         found = self._resized(size)
         if found is None:
             return None
@@ -157,7 +161,12 @@ class Resizing:
             return some.at(some.types(size, found.size))
 
         types = self._full_types(size, found)
-        return Resizing(traced, leaves, recognise, None if types is None else lambda: self._simplified(types))
+        simplify = None if types is None else functools.partial(self._simplified, types)
+        return Resizing(traced, leaves, recognise, simplify, self.drafts)
+
+    def planned(self, draft: Draft) -> None:
+        """Keep the beginning of a plan for those of other sizes."""
+        self.drafts[:] = [draft, *self.drafts][:KEPT]
 
     def _full_types(self, size: int, found: Types) -> Types | None:
         """The types of the graph with its gradients written out; None where the rules are to be asked again."""

@@ -18,7 +18,8 @@ from tensorgraph.compile.gradients import Gradient
 from tensorgraph.compile.later import Later
 from tensorgraph.compile.native_runner import NativeRunner, is_light
 from tensorgraph.compile.on_numpy import OnNumpy
-from tensorgraph.compile.plan import Draft, draft, plan
+from tensorgraph.compile.plan import plan
+from tensorgraph.compile.selection import Draft, draft
 from tensorgraph.engine.cells import Cell
 from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
@@ -89,10 +90,12 @@ class Runner(Protocol):
         ...
 
 
-def runner_of(graph: Graph, cells: Sequence[Cell], options: Options, drafted: Draft | None = None) -> Runner:
+def runner_of(
+    graph: Graph, cells: Sequence[Cell], options: Options, drafted: Draft | None = None, earlier: Sequence[Draft] = ()
+) -> Runner:
     """The fastest runner there is for a graph whose cells, in the order of ``graph.cells``, are these.
 
-    The graph is transformed already: its gradients are written out.
+    The graph is transformed already: its gradients are written out. `earlier` are drafts of it at other sizes.
     """
     problem = machine.reason()
     if problem is None and any(eq.is_gradient for eq in graph.equations):
@@ -101,14 +104,14 @@ def runner_of(graph: Graph, cells: Sequence[Cell], options: Options, drafted: Dr
         return OnNumpy(graph, cells, problem)
     if not options.wait:
         return Later(graph, cells, lambda: runner_of(graph, cells, replace(options, wait=True)))
-    made = plan(graph, exact=options.exact, drafted=drafted)
+    made = plan(graph, exact=options.exact, drafted=drafted or draft(graph, exact=options.exact, earlier=earlier))
     if all(step.on_host for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
     return CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
 
 
 def gradient_runner(
-    graph: Graph, cells: Sequence[Cell | Gradient], options: Options
+    graph: Graph, cells: Sequence[Cell | Gradient], options: Options, earlier: Sequence[Draft] = ()
 ) -> tuple[NativeRunner | None, Draft | None]:
     """The runner of a graph that has places of gradients among its cells; None where it would be no short tape, and
     what was planned of it.
@@ -122,7 +125,7 @@ def gradient_runner(
         or any(eq.is_gradient for eq in graph.equations)
     ):
         return None, None
-    drafted = draft(graph, exact=options.exact)
+    drafted = draft(graph, exact=options.exact, earlier=earlier)
     if not is_light(drafted.steps):
         return None, drafted
     made = plan(graph, exact=options.exact, drafted=drafted)

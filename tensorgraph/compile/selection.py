@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from tensorgraph.compile.alike import Alike, key_of_equations, places_in
 from tensorgraph.compile.endings import ended, with_endings
 from tensorgraph.compile.layouts import Layout
 from tensorgraph.compile.regions import Region, regions
+from tensorgraph.compile.renaming import Renaming, renaming
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.native.places import Address, Buffer, Call, Place, Rule
+from tensorgraph.native.places import Address, Buffer, Call, Rule
 
-__all__ = ["RuleOf", "Step", "buffers_read", "places_in", "selected"]
+__all__ = ["Draft", "RuleOf", "Step", "buffers_read", "draft", "no_rule", "own_rule"]
 
 RuleOf = Callable[[Equation], Callable[[Call], bool] | None]
 """Gives the rule that makes kernels of an equation, or None."""
@@ -34,10 +36,10 @@ class Step:
         Why NumPy does.
     may_fail : bool
         Whether it can end a run when it is reached. A kernel's checks of arguments and cells alone can be made before.
-    reasons : dict of Var to str
-        For what it reads of other steps, why these are others.
     reads : list of Buffer or None
         What `buffers_read` has found.
+    over : dict of Var to list of Buffer
+        What `replaceable` has found.
     """
 
     equations: tuple[Equation, ...]
@@ -45,8 +47,8 @@ class Step:
     call: Call | None = None
     why: str = ""
     may_fail: bool = True
-    reasons: dict[Var, str] = field(default_factory=dict)
     reads: list[Buffer] | None = None
+    over: dict[Var, list[Buffer]] = field(default_factory=dict)
 
     @property
     def on_host(self) -> bool:
@@ -70,102 +72,169 @@ def no_rule(eq: Equation) -> None:
     """Of no equation a kernel is made."""
 
 
-def selected(
-    graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: bool = True, exact: bool = False
-) -> list[Step]:
-    """The graph's equations as steps, in an order that can run: those that compute something of something."""
-    read = set(graph.results())
-    for eq in graph.equations:
-        read.update(eq.variables())
-    steps: list[Step] = []
-    parts = regions(graph) if grouped else [_alone(eq) for eq in graph.equations]
-    longer = _longer(graph, layout, rule_of, parts, exact) if grouped else {}
-    within = {step.equations[0] for step in longer.values()}
-    for region in parts:
-        if region.equations[0] in within:
-            continue
-        step = longer.get(region) or (_of_region(region, layout) if region.is_generated else None)
-        if step is not None:
-            steps.append(step)
-            continue
-        for eq in region.equations:
-            if eq.outputs and (eq.outputs[0] in layout.views or eq.outputs[0] in layout.folded):
+class Groups(NamedTuple):
+    """Which equations may be one step: a matter of which shapes are equal, whatever the sizes.
+
+    Attributes
+    ----------
+    parts : list of Region
+    ends : dict of Region to Equation
+        The regions that may be the ends of other equations' kernels, and these.
+    """
+
+    parts: list[Region]
+    ends: dict[Region, Equation]
+
+    def renamed(self, names: Renaming) -> Groups:
+        """Those of another graph."""
+        parts = {part: part.renamed(names) for part in self.parts}
+        return Groups([*parts.values()], {parts[part]: names.equations[eq] for part, eq in self.ends.items()})
+
+
+class Draft(NamedTuple):
+    """What a plan begins with, which is the same where results are cells that are written: kernels and places.
+
+    Attributes
+    ----------
+    graph : Graph
+        Its gradients are written out.
+    layout : Layout
+        Where its values lie.
+    groups : Groups
+    steps : list of Step
+        Its equations, in an order that can run: those that compute something of something.
+    """
+
+    graph: Graph
+    layout: Layout
+    groups: Groups
+    steps: list[Step]
+
+
+def draft(
+    graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, exact: bool = False, earlier: Iterable[Draft] = ()
+) -> Draft:
+    """The beginning of a graph's plan; what is the same in an `earlier` one, of another size, is taken from there."""
+    for known in earlier:
+        names = renaming(known.graph, graph)
+        if names is not None:
+            layout, groups = Layout(graph, known.layout), known.groups.renamed(names)
+            return Draft(graph, layout, groups, Selection(graph, layout, rule_of, exact, known).steps(groups))
+    layout = Layout(graph)
+    parts = regions(graph, told=False) if grouped else [_alone(eq) for eq in graph.equations]
+    groups = Groups(parts, ended(graph, parts, rule_of) if grouped else {})
+    return Draft(graph, layout, groups, Selection(graph, layout, rule_of, exact).steps(groups))
+
+
+class Selection:
+    """Asks the rules of one graph; those that are asked the same as before, or as in an earlier draft, only once."""
+
+    def __init__(
+        self, graph: Graph, layout: Layout, rule_of: RuleOf, exact: bool, earlier: Draft | None = None
+    ) -> None:  # fmt: skip
+        self.layout, self.rule_of, self.exact = layout, rule_of, exact
+        self.read = set(graph.results())
+        for eq in graph.equations:
+            self.read.update(eq.variables())
+        self.alike = Alike()
+        self.same: dict[Equation, Step] = {}  # by the first equation: the earlier steps that are the same here
+        if earlier is not None:
+            is_same, own = layout.is_as_in(earlier.layout), layout.equations
+            for step in earlier.steps:
+                if own.issuperset(step.equations) and all(map(is_same, (*step.variables(), *step.outputs))):
+                    self.same[step.equations[0]] = step
+
+    def steps(self, groups: Groups) -> list[Step]:
+        """The steps of the groups."""
+        longer = self._longer(groups.ends)
+        within = {step.equations[0] for step in longer.values()}
+        steps: list[Step] = []
+        for region in groups.parts:
+            if region.equations[0] in within:
                 continue
-            steps.append(_of_equation(eq, layout, rule_of, read, exact))
-    reasons = {eq: part.reasons for part in parts for eq in part.equations}
-    for step in steps:
-        step.reasons = {var: why for eq in step.equations for var, why in reasons[eq].items()}
-    return steps
+            step = longer.get(region) or (self._of_region(region) if region.is_generated else None)
+            if step is not None:
+                steps.append(step)
+                continue
+            for eq in region.equations:
+                if eq.outputs and (eq.outputs[0] in self.layout.views or eq.outputs[0] in self.layout.folded):
+                    continue
+                steps.append(self._of_equation(eq))
+        return steps
 
+    def _known(self, equations: tuple[Equation, ...]) -> Step | None:
+        step = self.same.get(equations[0])
+        return step if step is not None and step.equations == equations else None
 
-def _longer(graph: Graph, layout: Layout, rule_of: RuleOf, parts: list[Region], exact: bool) -> dict[Region, Step]:
-    """The regions that are the ends of other equations' kernels, with these as one step."""
-    made: dict[Region, Step] = {}
-    for part, maker in ended(graph, parts, rule_of).items():
-        rule = rule_of(maker)
-        assert isinstance(rule, Rule)
-        call = with_endings(maker, part, layout, rule)
-        if call is not None and not _elsewhere(rule, call, exact):
-            made[part] = Step((maker, *part.equations), part.outputs, call, "", fails(call, layout))
-    return made
+    def _longer(self, ends: dict[Region, Equation]) -> dict[Region, Step]:
+        """The regions that are the ends of other equations' kernels, with these as one step."""
+        made: dict[Region, Step] = {}
+        for part, maker in ends.items():
+            equations = (maker, *part.equations)
+            if (step := self._known(equations)) is not None:
+                made[part] = step
+                continue
+            rule = self.rule_of(maker)
+            assert isinstance(rule, Rule)
+            call = with_endings(maker, part, self.layout, rule, self.alike)
+            if call is not None and not self._elsewhere(rule, call):
+                made[part] = Step(equations, part.outputs, call, "", fails(call, self.layout))
+        return made
+
+    def _of_region(self, region: Region) -> Step | None:
+        """A region as one step; None where no kernel is made of it."""
+        if (step := self._known(region.equations)) is not None and step.outputs == region.outputs:
+            return step
+        layout = self.layout
+        if any(var in layout.views or var in layout.folded for var in region.outputs):
+            return None
+        inputs, outputs = ([layout.places[var] for var in some] for some in (region.inputs, region.outputs))
+        call = Call(tuple(inputs), tuple(outputs), {})
+        what = key_of_equations(region.equations, region.inputs, region.outputs)
+        if not self.alike.put(call, what, region.call):
+            return None
+        return Step(region.equations, region.outputs, call, "", fails(call, layout))
+
+    def _of_equation(self, eq: Equation) -> Step:
+        layout, read = self.layout, self.read
+        outputs = tuple(var for var in eq.outputs if var in read)
+        if (step := self._known((eq,))) is not None and step.outputs == outputs:
+            return step
+        why = ""
+        if not outputs:
+            why = "nobody reads what it gives; it may refuse what it gets"
+        elif eq.of_numbers:
+            why = "computes with Python numbers"
+        else:
+            rule = self.rule_of(eq)
+            if rule is None:
+                why = f"no kernel is written for {eq.op.name}"
+            else:
+                missing = 0 if eq.op.signature.variadic or eq.residuals else len(eq.op.residuals)
+                places = [layout.places[var] if var in read else None for var in eq.outputs]
+                call = Call(layout.operands(eq), (*places, *[None] * missing), eq.attrs)
+                why = self._elsewhere(rule, call)
+                if why:
+                    return Step((eq,), outputs, None, why)
+                if self.alike.put(call, rule, rule):
+                    return Step((eq,), outputs, call, "", fails(call, layout))
+                why = f"the kernel of {eq.op.name} is not for {', '.join(_type(a) for a in eq.variables())}"
+                if eq.attrs:
+                    why += f" with {', '.join(f'{k}={v!r}' for k, v in eq.attrs.items())}"
+        return Step((eq,), outputs, None, why)
+
+    def _elsewhere(self, rule: Any, call: Call) -> str:
+        """Why NumPy is better for a call, where that matters; see `Rule`."""
+        ask = rule.better_elsewhere if isinstance(rule, Rule) and not self.exact else None
+        return "" if ask is None else ask(call)
 
 
 def _alone(eq: Equation) -> Region:
     return Region((eq,), (), ())
 
 
-def _of_region(region: Region, layout: Layout) -> Step | None:
-    """A region as one step; None where no kernel is made of it."""
-    if any(var in layout.views or var in layout.folded for var in region.outputs):
-        return None
-    inputs, outputs = ([layout.places[var] for var in some] for some in (region.inputs, region.outputs))
-    call = Call(tuple(inputs), tuple(outputs), {})
-    return Step(region.equations, region.outputs, call, "", fails(call, layout)) if region.call(call) else None
-
-
-def _of_equation(eq: Equation, layout: Layout, rule_of: RuleOf, read: set[Var], exact: bool) -> Step:
-    outputs = tuple(var for var in eq.outputs if var in read)
-    why = ""
-    if not outputs:
-        why = "nobody reads what it gives; it may refuse what it gets"
-    elif eq.of_numbers:
-        why = "computes with Python numbers"
-    else:
-        rule = rule_of(eq)
-        if rule is None:
-            why = f"no kernel is written for {eq.op.name}"
-        else:
-            missing = 0 if eq.op.signature.variadic or eq.residuals else len(eq.op.residuals)
-            places = [layout.places[var] if var in read else None for var in eq.outputs]
-            call = Call(layout.operands(eq), (*places, *[None] * missing), eq.attrs)
-            why = _elsewhere(rule, call, exact)
-            if why:
-                return Step((eq,), outputs, None, why)
-            if rule(call):
-                return Step((eq,), outputs, call, "", fails(call, layout))
-            why = f"the kernel of {eq.op.name} is not for {', '.join(_type(a) for a in eq.variables())}"
-            if eq.attrs:
-                why += f" with {', '.join(f'{k}={v!r}' for k, v in eq.attrs.items())}"
-    return Step((eq,), outputs, None, why)
-
-
-def _elsewhere(rule: Any, call: Call, exact: bool) -> str:
-    """Why NumPy is better for a call, where that matters; see `Rule`."""
-    ask = rule.better_elsewhere if isinstance(rule, Rule) and not exact else None
-    return "" if ask is None else ask(call)
-
-
 def _type(var: Var) -> str:
     return str(var.aval)
-
-
-def places_in(operands: Sequence[Any]) -> Iterator[Place]:
-    """The places among a call's inputs, those of lists too."""
-    for one in operands:
-        if isinstance(one, list):
-            yield from places_in(one)
-        elif isinstance(one, Place):
-            yield one
 
 
 def buffers_read(step: Step, layout: Layout) -> list[Buffer]:

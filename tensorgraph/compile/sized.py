@@ -186,10 +186,11 @@ class SizedGraph:
 
     def _sizes(self, types: Types) -> list[int]:
         found = [n for var in self.varying for n in types.of(var).shape]
-        for var in self.reads.opened:
+        for var, (_, opened) in self.reads.opened.items():
             if var in types.given:
                 inputs, attrs = types.given[var]
-                found += numbers((inputs, attrs))  # type: ignore[arg-type]
+                values = [attrs[key] if isinstance(key, str) else inputs[key] for key in opened]
+                found += numbers(values)  # type: ignore[arg-type]
         return found
 
     @functools.cached_property
@@ -227,12 +228,13 @@ def _abstract(atom: Any, avals: Mapping[Var, Aval]) -> Any:
 
 def numbers(value: Any) -> Iterator[float]:
     """The numbers in operands and attributes, however they nest."""
-    if isinstance(value, Literal):
+    if type(value) is Literal:
         value = value.value
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
     if isinstance(value, (tuple, list)):
         for one in value:
             yield from numbers(one)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield value
+    elif isinstance(value, (int, float)):
+        if type(value) is not bool:
+            yield value
+    elif isinstance(value, Mapping):
+        yield from numbers(tuple(value.values()))

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.alike import places_in
 from tensorgraph.compile.cell_memory import Binding
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.plan import Plan
-from tensorgraph.compile.selection import Step, places_in
+from tensorgraph.compile.selection import Step
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.native.tape import Tape
 

@@ -112,7 +112,11 @@ class _Kernels:
             self.source[var], self.step_of[var] = at, step
         own = {out for eq in step.equations for out in eq.outputs}
         for var in dict.fromkeys(var for var in step.variables() if var not in own):
-            self.line(var, at, step.reasons.get(var, "") if step.call is not None else "NumPy runs it: " + step.why)
+            self.line(var, at, self.reason(step, var) if step.call is not None else "NumPy runs it: " + step.why)
+
+    def reason(self, step: Step, var: Var) -> str:
+        """Why what a step reads of another one is not in its own kernel."""
+        return next((found[var] for eq in reversed(step.equations) if var in (found := self.plan.reasons[eq])), "")
 
     def title(self, step: Step) -> str:
         """The kernels of a step, or who runs it."""

@@ -1,0 +1,143 @@
+"""Plans at other sizes of a batch are those that are made from nothing: the same kernels, words, blocks and buffers."""
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.compile import selection
+from tensorgraph.compile.plan import plan
+from tensorgraph.native.places import Address
+
+NUMBERS = np.random.default_rng(3)
+
+
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+def dense(width, depth):
+    layers = [layer for k in range(depth) for layer in (nn.Linear(width, width, seed=k), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(width, 5, seed=depth))
+
+
+MODELS = {
+    "dense": (lambda: dense(12, 3), (12,)),
+    "wide": (lambda: dense(300, 2), (300,)),
+    "norms": (
+        lambda: nn.Sequential(
+            nn.Linear(12, 6, seed=0), nn.BatchNorm(6, degenerate="beta"), nn.GELU(), nn.LayerNorm(6),
+            nn.Dropout(0.2, seed=1), nn.Linear(6, 5, seed=2),
+        ),
+        (12,),
+    ),
+    "images": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1, seed=0), Residual(nn.Conv2d(4, 4, 3, padding=1, seed=1), nn.GroupNorm(2, 4)),
+            nn.BatchNorm(4, axis=1, degenerate="beta"), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(64, 5, seed=2),
+        ),
+        (2, 8, 8),
+    ),
+    "attention": (
+        lambda: nn.Sequential(
+            nn.TransformerEncoderLayer(8, 2, 16, seed=0), nn.TransformerEncoderLayer(8, 2, 16, seed=1), nn.Flatten(),
+            nn.Linear(24, 5, seed=2),
+        ),
+        (3, 8),
+    ),
+}  # fmt: skip
+
+
+def records(made):
+    """What a plan runs, its buffers numbered in the order in which they come."""
+    numbers = {}
+
+    def word(one):
+        return (numbers.setdefault(one.buffer, len(numbers)), one.offset) if type(one) is Address else int(one)
+
+    found = []
+    for step in made.steps:
+        for record in [] if step.call is None else [*(c.record for c in step.call.checks), *step.call.records]:
+            found.append((record.kernel, record.blocks, tuple(map(word, record.words))))
+    sizes = [(buffer.nbytes, made.arena.offsets.get(buffer)) for buffer in numbers]
+    return found, sizes, made.arena.size, len(made.donated), [step.why for step in made.steps]
+
+
+def step_of(model, optimizer=True):
+    adam = optim.Adam(model, lr=0.01)
+
+    def step(x, y):
+        loss = tg.softmax_cross_entropy(model(x), y)
+        if optimizer:
+            adam.minimize(loss)
+        else:
+            model.zero_grad()
+            loss.backward()
+        return loss
+
+    return tg.compile(step)
+
+
+@pytest.mark.parametrize("optimizer", [True, False], ids=["step", "gradients"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_plan_at_another_size_is_the_one_that_is_made_from_nothing(name, optimizer):
+    make, shape = MODELS[name]
+    step = step_of(make(), optimizer)
+    # few rows, a row, widths of layers, and sizes at which there are more blocks
+    for n in (23, 37, 12, 1, 2, 3, 16, 8, 64, 700, 37, 24):
+        step(NUMBERS.normal(size=(n, *shape)).astype("f4"), NUMBERS.integers(0, 5, n))
+    entries = [entry for known in step._entries.values() for entry in known]
+    assert step.stats.resized >= 9 and len(entries) == 11  # batch norm of a row is another function
+    for entry in entries:
+        made = entry.runner.plan
+        assert records(made) == records(plan(made.graph))
+
+
+def test_what_does_not_depend_on_the_size_is_planned_once():
+    step = step_of(dense(12, 3))
+    for n in (23, 37):
+        step(NUMBERS.normal(size=(n, 12)).astype("f4"), NUMBERS.integers(0, 5, n))
+    first, second = (known[0].runner.plan for known in step._entries.values())
+    ops = [step.equations[0].op.name for step in second.steps if step in first.steps]
+    assert ops.count("adam_update") == 8 and "relu" not in ops
+
+
+def test_of_equal_layers_each_rule_is_asked_once(monkeypatch):
+    asked = []
+
+    def rule_of(eq):
+        rule = selection.own_rule(eq)
+        if rule is None or eq.op.name != "matmul":
+            return rule
+        return lambda call: asked.append(call.inputs[0].shape) or rule(call)
+
+    def graph_of(depth):
+        model = dense(12, depth)
+        return tg.trace(lambda x: model(x).sum(), tg.f32[7, 12])
+
+    counted = []
+    for depth in (3, 9):
+        rules = {}
+        graph = graph_of(depth)
+        selection.draft(graph, lambda eq, rules=rules: rules.setdefault(eq.op, rule_of(eq)), grouped=False)
+        counted.append(len(asked))
+        asked.clear()
+    assert counted == [2, 2]  # of the equal layers, and of the last one
+
+
+def test_a_call_that_repeats_another_has_memory_of_its_own():
+    def squares(x, y):
+        return x @ x.T, y @ y.T
+
+    made = plan(tg.trace(squares, tg.f32[40, 30], tg.f32[40, 30]))
+    one, other = (step.call for step in made.steps if step.call is not None)
+    assert [r.kernel for r in one.records] == [r.kernel for r in other.records] and one.scratch_places
+    own = [{place.buffer for place in (*call.scratch_places, *call.outputs)} for call in (one, other)]
+    assert not own[0] & own[1]
+    used = [{w.buffer for r in call.records for w in r.words if type(w) is Address} for call in (one, other)]
+    assert used[0] >= own[0] and used[1] >= own[1] and not used[0] & used[1]
+    x, y = (NUMBERS.normal(size=(40, 30)).astype("f4") for _ in range(2))
+    for result, expected in zip(tg.compile(squares)(x, y), squares(x, y), strict=True):
+        np.testing.assert_allclose(result.numpy(), expected, rtol=1e-4, atol=1e-4)
