@@ -42,7 +42,7 @@ PYTEST_ARGS := $(if $(filter marked,$(SLOW)),--marked,--slow)
 endif
 ifdef COVER
 COUNTED = --cov --cov-report= $(COUNTED_IN)
-DEMANDED := --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE_MIN)
+DEMANDED = --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(COUNTED_IN)
 endif
 
 # a program started by a test must find the installed package, not the folder it happens to start in
@@ -58,11 +58,10 @@ PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)
 ELSEWHERE := native plan compile viz text tune panda run data lint dist. watch demo cli
 PROJECT := benchmarks blas ci. completion course design docs effort examples foreign house importing packaging stubs
 NOT_INTERPRETED = $(foreach room,$(ELSEWHERE) $(PROJECT),--ignore-glob='tests/test_$(room)*')
-# counting lines makes tests take 1.6 times as long: of these rooms, whose tests are many and alike, a few of each
-ALIKE := plan viz text tune panda run watch dist. demo cli data arguments_hostile ops_properties outline regions \
-	programs sized rolling passes diff templates examples course benchmarks docs house design foreign importing \
-	packaging jit blas kernels
-COUNTED_IN = $(foreach room,$(ALIKE),--few-lines-of='test_$(room)*')
+# counting lines makes tests take twice as long: it ends where a test's parameters bring no new ones, and does not begin in
+# these rooms, which have much running together that others run apart
+TOGETHER := course examples house docs design benchmarks template_programs sized_programs lint_clean
+COUNTED_IN = $(foreach room,$(TOGETHER),--no-lines-of='test_$(room).py')
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel

@@ -4,7 +4,9 @@ The package is imported inside the hooks, so that measuring coverage begins befo
 """
 
 import gc
+import importlib
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -44,11 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the usual, and what is marked slow or kill",
     )
     group.addoption(
-        "--few-lines-of",
+        "--no-lines-of",
         action="append",
         default=[],
         metavar="GLOB",
-        help="with --cov, count the lines that run in these test files in a few of each test's parameters",
+        help="with --cov, count the lines that run where some may be new, and nowhere in these test files",
     )
     group.addoption(
         "--kills", type=int, default=5, metavar="N", help="how often a test marked `kill` kills its processes (5)"
@@ -103,11 +105,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What has been read by now stays: the garbage collector, which some tests ask for, need not look at it again."""
-    files = session.config.getoption("--few-lines-of")
-    if files and session.config.pluginmanager.hasplugin("_cov"):
-        from coverage import Coverage
-
-        session.config.pluginmanager.register(Lines(session.items, files, Coverage.current()))
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000)  # little of what tests make is cyclic, and looking so rarely saves some 3%
@@ -132,18 +129,41 @@ def pytest_report_header() -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, Any, Any]:
-    """Refuse to test the checkout in the name of the wheel; and read without the garbage collector: all of it stays."""
+def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Refuse to test the checkout in the name of the wheel; and read without the garbage collector: all of it stays.
+
+    Where lines are counted in some tests alone, modules are loaded before, so that those they run then are.
+    """
     import tensorgraph
 
     home = Path(tensorgraph.__file__).resolve().parent
     if os.environ.get("TENSORGRAPH_TESTED") == "wheel" and home == CHECKOUT / "tensorgraph":
         pytest.exit("the wheel was to be tested, but tensorgraph was imported from the checkout", returncode=4)
+    manager, files = session.config.pluginmanager, session.config.getoption("--no-lines-of")
     gc.disable()
+    if files and manager.hasplugin("_cov"):
+        from coverage import Coverage
+
+        lines = Lines(files, Coverage.current())
+        if manager.hasplugin("dsession"):  # this process only tells others what to run
+            lines.counts(False)
+        else:
+            load_all()
+        manager.register(lines)
     try:
         return (yield)
     finally:
         gc.enable()
+
+
+def load_all() -> None:
+    """Import every module of the package."""
+    import tensorgraph.viz
+
+    for room in (tensorgraph, tensorgraph.ops, tensorgraph.viz):
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,9 @@ with the catalogue. What is taken is the same every time and on every machine.
 """
 
 from collections import defaultdict
-from collections.abc import Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from fnmatch import fnmatch
+from time import process_time
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -16,7 +17,7 @@ from hypothesis import settings
 T = TypeVar("T")
 
 EVERYTHING = 25  # examples of a test that names no number, where everything is tried
-COUNTED = 3  # parameters of one test whose lines are counted: what further ones run, these have run
+BARREN = 0.4  # seconds of a test's time in which no line was new, after which its other parameters are not counted
 
 
 def examples(number: int, **others: Any) -> settings:
@@ -48,34 +49,52 @@ def group_of(item: pytest.Item) -> Any:
 
 
 class Lines:
-    """Has lines counted in some tests only: while they are, a test takes 1.6 times as long.
+    """Has lines counted where some may be new: while they are, a test takes twice as long.
+
+    Each test is counted in its parameters, one after the other, until `BARREN` seconds of them have brought no line
+    that had not run before. So what is counted is nearly what runs, and never more.
 
     Parameters
     ----------
-    items : sequence of pytest.Item
     files : sequence of str
-        Patterns of the names of the files in which lines are counted in a few of each test's parameters; in other
-        files they are in every test.
+        Patterns of the names of the files in whose tests none are counted: what they run, others have run.
     coverage : coverage.Coverage or None
         What counts by now, since what loads the package is counted too.
+    clock : callable
+        The time of this process in seconds.
     """
 
-    def __init__(self, items: Sequence[pytest.Item], files: Sequence[str], coverage: Any) -> None:
-        self.coverage, self.counting = coverage, True
-        self.chosen: set[pytest.Item] = set()
-        tables: dict[str, list[pytest.Item]] = defaultdict(list)
-        for item in items:
-            if not any(fnmatch(item.path.name, pattern) for pattern in files):
-                self.chosen.add(item)
-            else:
-                tables[item.nodeid.partition("[")[0]].append(item)
-        for table in tables.values():
-            self.chosen.update(spread(((item, item.nodeid, group_of(item)) for item in table), COUNTED))
+    def __init__(self, files: Sequence[str], coverage: Any, clock: Callable[[], float] = process_time) -> None:
+        self.files, self.coverage, self.clock = files, coverage, clock
+        self.counting, self.known = True, 0
+        self.barren: dict[str, float] = defaultdict(float)
+
+    def lines(self) -> int:
+        """How many lines have run in this process."""
+        return 0 if self.coverage is None else sum(map(len, list(self.coverage._collector.data.values())))
+
+    def counts(self, counting: bool) -> None:
+        """Begin or end; mostly neighbours are of one kind."""
+        if self.coverage is not None and self.counting != counting:
+            self.counting = counting
+            self.coverage.start() if counting else self.coverage.stop()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self) -> None:
+        """All files have been read, and with them what is loaded where it is first asked for."""
+        self.counts(False)
+        self.known = self.lines()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Begin or end between two tests; mostly neighbours are of one kind."""
-        if self.coverage is not None and self.counting != (item in self.chosen):
-            self.counting = not self.counting
-            self.coverage.start() if self.counting else self.coverage.stop()
-        return (yield)
+        """Count one test, or let it run free."""
+        test = item.nodeid.partition("[")[0]
+        left_out = any(fnmatch(item.path.name, pattern) for pattern in self.files)
+        self.counts(not left_out and self.barren[test] < BARREN)
+        began = self.clock()
+        try:
+            return (yield)
+        finally:
+            if self.counting:
+                before, self.known = self.known, self.lines()
+                self.barren[test] = 0.0 if self.known > before else self.barren[test] + self.clock() - began

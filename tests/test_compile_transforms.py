@@ -140,6 +140,7 @@ def assert_near(found: Any, expected: Any, dtype: str) -> None:
         np.testing.assert_allclose(a.numpy(), b.numpy(), **bound)
 
 
+@pytest.mark.sampled(test=15, quick=2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_it_is_as_eagerly(program: Program, dtype: str) -> None:

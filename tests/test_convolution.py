@@ -73,6 +73,7 @@ SIZES: list[Any] = [
 ]
 
 
+@pytest.mark.sampled(test=15, quick=2)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize(("x", "w", "options"), SIZES)
 def test_both_implementations_give_one_value_and_gradient(x: Any, w: Any, options: dict[str, Any], dtype: str) -> None:

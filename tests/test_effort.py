@@ -5,8 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import child
 import pytest
-from effort import COUNTED, EVERYTHING, Lines, examples, spread
+from effort import BARREN, EVERYTHING, Lines, examples, spread
 from hypothesis import settings
 
 
@@ -48,30 +49,63 @@ def test_sampled_tests_name_both_budgets(request: pytest.FixtureRequest) -> None
     assert all(set(mark.kwargs) == {"test", "quick"} and mark.kwargs["quick"] <= mark.kwargs["test"] for mark in marked)
 
 
-class Item(SimpleNamespace):
-    """A test as a run has it."""
+class Recorded:
+    """What counts lines, of tests that run those they are told to."""
 
-    __hash__ = object.__hash__
+    def __init__(self) -> None:
+        self.data: dict[str, set[int]] = {"before": {1, 2}}
+        self._collector, self.counting, self.time = self, True, 0.0
+
+    def start(self) -> None:
+        assert not self.counting
+        self.counting = True
+
+    def stop(self) -> None:
+        assert self.counting
+        self.counting = False
 
 
-def test_of_the_files_that_are_named_lines_are_counted_in_a_few_of_each_test() -> None:
-    items: Any = []
-    for file in ("test_a_b.py", "test_c.py"):
-        for n in range(9):
-            parameters = SimpleNamespace(params={"n": n})
-            items.append(Item(path=Path(file), nodeid=f"{file}::test_of[{n}]", callspec=parameters))
-        items.append(Item(path=Path(file), nodeid=f"{file}::test"))
-    did: list[str] = []
-    counter = SimpleNamespace(start=lambda: did.append("start"), stop=lambda: did.append("stop"))
-    lines = Lines(items, ["test_a*", "test_d*"], counter)
-    assert {one for one in lines.chosen if one.path.name == "test_c.py"} == {*items[10:20]}
-    assert len(lines.chosen) == 10 + COUNTED + 1 and items[9] in lines.chosen
-    counting, counted = True, set()
-    for one in items:
-        did.clear()
-        for _ in lines.pytest_runtest_protocol(one):
-            counting = did == ["start"] if did else counting
-            counted |= {one} if counting else set()
-    assert counted == lines.chosen
-    for _ in Lines(items, ["test_c*"], None).pytest_runtest_protocol(items[0]):
-        pass  # and where nothing counts at all it runs
+def test_lines_are_counted_in_a_test_until_its_parameters_bring_none() -> None:
+    counter = Recorded()
+    lines = Lines(["test_d*"], counter, lambda: counter.time)
+
+    def counted(nodeid: str, seconds: float, *ran: int) -> bool:
+        item: Any = SimpleNamespace(path=Path(nodeid.partition("::")[0]), nodeid=nodeid)
+        running = lines.pytest_runtest_protocol(item)
+        next(running)
+        was, counter.time = counter.counting, counter.time + seconds
+        if was:
+            counter.data.setdefault("file", set()).update(ran)
+        with pytest.raises(StopIteration):
+            running.send(None)
+        return was
+
+    for n in range(9):
+        assert counted(f"test_c.py::test_new[{n}]", 1.0, n)
+    assert [counted(f"test_c.py::test_old[{n}]", 0.6 * BARREN, 3) for n in range(4)] == [True, True, False, False]
+    assert counted("test_c.py::test_long", 60.0, 3) and counted("test_c.py::test_else", 0.1, 77)
+    # one that is new begins it anew
+    assert [counted(f"test_c.py::test_long[{n}]", 0.6 * BARREN, n + 99) for n in range(3)] == [False, False, False]
+    assert [counted(f"test_c.py::test_b[{n}]", 0.6 * BARREN, 3 + 97 * (n == 1)) for n in range(5)] == [True] * 4 + [
+        False
+    ]
+    assert not counted("test_d_e.py::test_new", 0.0, 1000) and counted("test_de.py::test_new", 0.0, 1000) is False
+    lines.counts(True)
+    assert counter.counting
+
+
+def test_where_nothing_counts_tests_run() -> None:
+    lines = Lines(["test_d*"], None)
+    running = lines.pytest_runtest_protocol(SimpleNamespace(path=Path("test_c.py"), nodeid="test_c.py::test"))  # type: ignore[arg-type]
+    assert lines.lines() == 0 and next(running) is None
+
+
+def test_what_coverage_has_seen_is_looked_up_where_it_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "counted.py").write_text("a = 1\nif a:\n    b = 2\nelse:\n    b = 3\n")
+    code = (
+        "import sys, coverage; sys.path[:0] = [%r, %r]; import effort\n"
+        "c = coverage.Coverage(data_file=None, include=['*counted.py'], config_file=False); c.start()\n"
+        "lines = effort.Lines([], c); import counted; print(lines.lines()); lines.counts(False); c.save()"
+    )
+    ran = child.python("-c", code % (str(Path(__file__).parent), str(tmp_path)), cwd=tmp_path)
+    assert ran.stdout.strip() == "3", ran.stderr

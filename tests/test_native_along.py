@@ -12,6 +12,7 @@ SHAPES = [((5,), (3,), 0), ((3, 4), (3, 2), 1), ((3, 4), (5, 4), 0), ((3, 4), (1
           ((70, 9), (70, 1), 1)]  # fmt: skip
 
 
+@pytest.mark.sampled(test=36, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "of", "axis"), SHAPES, ids=str)

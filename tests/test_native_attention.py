@@ -47,6 +47,7 @@ def both(given, how, dtype, order=1, **attrs):
     return [*forward.outputs, *back.outputs]
 
 
+@pytest.mark.sampled(test=8, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("causal", [False, True])
@@ -149,6 +150,7 @@ def mask_of(kind, shape, dtype, rng):
     return (rng.standard_normal(shape) * np.where(rng.random(shape) < 0.1, np.inf, 1)).clip(-np.inf, 3).astype(dtype)
 
 
+@pytest.mark.sampled(test=20, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", MASKS)
@@ -167,6 +169,7 @@ def test_masks(keyed, kind, dtype, how):
             masked((q, k, v), masks, how, dtype, want=want, causal=len(shape) == 2)
 
 
+@pytest.mark.sampled(test=16, quick=2)
 @every_how
 @pytest.mark.parametrize("leads", LEADS, ids=str)
 def test_heads_and_images_that_share(leads, how):
@@ -225,6 +228,7 @@ DROPPED = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(test=8, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("causal", [False, True])

@@ -54,6 +54,7 @@ def run(name, inputs, attrs, how, dtype, order=1):
     return got.outputs[0]
 
 
+@pytest.mark.sampled(test=40, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("sizes", "given"), CASES, ids=str)

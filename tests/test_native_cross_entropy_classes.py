@@ -74,6 +74,7 @@ def check(z, target, weight, g, how, valid=None, label_smoothing=0.0, **options)
     within(1, dz, grads[0], scales["dz"])
 
 
+@pytest.mark.sampled(test=24, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind, weighted, smoothing", KINDS)
@@ -86,6 +87,7 @@ def test_losses_and_gradients(kind, weighted, smoothing, dtype, how):
             check(z, target, weight, g, how, target != 0, smoothing, ignore_index=0)
 
 
+@pytest.mark.sampled(test=12, quick=2)
 @pytest.mark.parametrize("how", CODE)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind, weighted, smoothing", KINDS)

@@ -39,6 +39,7 @@ def by_list(rule, several=2):
     return made
 
 
+@pytest.mark.sampled(test=32, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", KEYS)

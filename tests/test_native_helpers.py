@@ -51,6 +51,7 @@ def arguments(name):
     return ", ".join("xy"[:count])
 
 
+@pytest.mark.sampled(test=73, quick=2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", scalar.__all__)
 def test_machine_code_computes_what_python_does(name, dtype):

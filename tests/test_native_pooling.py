@@ -46,6 +46,7 @@ def run(name, inputs, attrs, how, shape, exact=True):
     return want
 
 
+@pytest.mark.sampled(test=40, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "given"), [*CASES, *OVERLAPPING], ids=str)

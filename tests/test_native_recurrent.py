@@ -66,6 +66,7 @@ def both(cell, given, slopes, how, dtype, reverse=False, order=1, want=None):
     return [*forward.outputs[:results], *back.outputs]
 
 
+@pytest.mark.sampled(test=24, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("reverse", [False, True])
@@ -75,6 +76,7 @@ def test_a_layer(cell, reverse, dtype, how):
         both(cell, *numbers(cell, *sizes, dtype), how, dtype, reverse)
 
 
+@pytest.mark.sampled(test=12, quick=2)
 @every_how
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS)

@@ -39,6 +39,7 @@ def near(name, x, attrs, how):
     return got
 
 
+@pytest.mark.sampled(test=20, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name, attrs", CALLS, ids=str)

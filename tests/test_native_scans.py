@@ -28,6 +28,7 @@ def near(got, eager):
     np.testing.assert_allclose(got, eager, rtol=2 * np.finfo(eager.dtype).eps, atol=1e-300)
 
 
+@pytest.mark.sampled(test=12, quick=2)
 @every_how
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NAMES)

@@ -34,6 +34,7 @@ def counted(graph: Graph) -> dict[str, int]:
 # ---- the guard
 
 
+@pytest.mark.sampled(test=9, quick=2)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_fold_before_and_after_passes(name: str) -> None:
     graph = PROGRAMS[name]()

@@ -73,7 +73,7 @@ def differentiable(case: Case) -> bool:
     return case.op.differentiable and all(a.size for _, a in case.places())
 
 
-@pytest.mark.sampled(test=100, quick=30)
+@pytest.mark.sampled(test=60, quick=30)
 @pytest.mark.parametrize("case", [c for c in cases() if differentiable(c.values[0])])
 def test_the_gradient_written_out_is_that_of_the_reference(case: Case) -> None:
     call, tensors = traced(case)

@@ -59,6 +59,7 @@ SINGLE = [f for f, specs, _ in (*SPELLINGS, *NEAR_MISSES) if specs in (LOGITS, N
 AFFINE = [f for f, specs, _ in (*SPELLINGS, *NEAR_MISSES) if specs == NORM and f is not batch_norm_by_products]
 
 
+@pytest.mark.sampled(test=3, quick=2)
 @pytest.mark.parametrize("seed", range(6))
 def test_layers_among_equal_and_nearly_equal_ones_are_found_as_alone(seed: int) -> None:
     rng = random.Random(seed)

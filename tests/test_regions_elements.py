@@ -46,6 +46,7 @@ def call_of(name, dtype):
         return None
 
 
+@pytest.mark.sampled(test=400, quick=2)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("width", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])

@@ -37,6 +37,7 @@ def wide(function, x, axis):
     return function(x.astype(np.longdouble if x.dtype.kind == "f" else x.dtype), axis=axis)
 
 
+@pytest.mark.sampled(test=84, quick=2)
 @pytest.mark.parametrize("width", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -56,6 +57,7 @@ def test_sums_over_any_axes(shape, dtype, width):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.sampled(test=60, quick=2)
 @pytest.mark.parametrize("width", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(5,), (67,), (7, 10), (33, 1), (2, 3, 20)], ids=str)
@@ -178,6 +180,7 @@ def test_long_sums_have_the_same_bits_for_any_number_of_blocks(shape, dtype):
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.sampled(test=24, quick=2)
 @pytest.mark.parametrize("width", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 @pytest.mark.parametrize("function", ["sum", "mean", "max", "any"])

@@ -65,6 +65,7 @@ def types(variables):
     return [str(v.aval) for v in variables]
 
 
+@pytest.mark.sampled(test=9, quick=2)
 @pytest.mark.parametrize("program", SOME)
 def test_a_name_means_the_same_after_each_pass_or_it_is_told(program):
     graph = PROGRAMS[program]()

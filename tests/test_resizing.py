@@ -62,6 +62,7 @@ def targets(n, loss):
     return NUMBERS.integers(0, 5, n) if loss == "labels" else sample(n, 5)
 
 
+@pytest.mark.sampled(test=8, quick=2)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_of_another_size_is_the_one_that_is_traced_there(name, loss):

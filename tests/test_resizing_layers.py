@@ -125,7 +125,7 @@ def calls_of(declared):
             yield made
 
 
-@pytest.mark.sampled(quick=10, test=30)
+@pytest.mark.sampled(test=15, quick=8)
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_functions_are_planned_for_another_batch(name):
     for made in calls_of(FUNCTIONS[name]):

@@ -96,6 +96,7 @@ def test_a_loop_over_a_size_is_one_in_the_text(name):
     np.testing.assert_allclose(template.bind()(x).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(test=6, quick=2)
 @pytest.mark.parametrize("name", ["lstm", "layers", "both ways"])
 @pytest.mark.parametrize("method", ["simplify", "recognise", "expand"])
 def test_passes_keep_the_loops(name, method):

@@ -137,7 +137,7 @@ def test_every_elementwise_op_has_one_or_a_reason() -> None:
     assert all(op.kind is elementwise for op in OPS)
 
 
-@pytest.mark.sampled(test=50, quick=10)
+@pytest.mark.sampled(test=30, quick=10)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_], ids=lambda d: d.__name__)
 @pytest.mark.parametrize("op", OPS, ids=by_name)
 def test_for_arrays_and_in_compiled_loops(op: Op, dtype: Any) -> None:

@@ -132,6 +132,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.sampled(test=8, quick=2)
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_means_are_formulas_of_the_size(name, dtype):

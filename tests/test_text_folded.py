@@ -147,6 +147,7 @@ BATCHED = (
 )  # fmt: skip
 
 
+@pytest.mark.sampled(test=34, quick=2)
 @pytest.mark.parametrize("step", PASSES)
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "flat"])
 def test_programs_come_back_after_passes(name: str, step: str) -> None:

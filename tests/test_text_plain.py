@@ -54,6 +54,7 @@ def test_a_printed_program_runs(name: str) -> None:
 STEPS = [name for name in (*PROGRAMS, *REREADS) if name not in ("maml step", "reads in another order", "flat")]
 
 
+@pytest.mark.sampled(test=23, quick=2)
 @pytest.mark.parametrize("library", [True, False])
 @pytest.mark.parametrize("name", STEPS)
 def test_a_printed_program_has_all_that_it_starts_from(name: str, library: bool) -> None:

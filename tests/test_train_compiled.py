@@ -103,6 +103,7 @@ def drawn(seed: int) -> tuple[nn.Module, dict[str, Any]]:
     return model, settings
 
 
+@pytest.mark.sampled(test=10, quick=2)
 @pytest.mark.parametrize("seed", range(24))
 def test_a_compiled_run_is_the_run(seed: int, made: list[Any]) -> None:
     (a, settings), (b, again) = drawn(seed), drawn(seed)

@@ -174,6 +174,7 @@ def test_the_engine_may_not_open_files(bare, monkeypatch):
 # ---- the budget
 
 
+@pytest.mark.sampled(test=10, quick=2)
 @pytest.mark.parametrize("level", ["auto", "module", "op"])
 @pytest.mark.parametrize("make", ["chain", "modules", "residual", "shared", "tangled"])
 def test_every_drawing_is_within_the_budget_or_says_what_it_left_out(make, level):

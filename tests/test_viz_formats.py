@@ -63,6 +63,7 @@ def check_formats(drawing):
             assert any(row.style == "stub" for row in rows)
 
 
+@pytest.mark.sampled(test=36, quick=2)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_edge_is_within_a_box_or_between_two_in_every_format(graphs, name, level):

@@ -111,7 +111,7 @@ KINDS = {
 NESTINGS = [n for k in (1, 2, 3) for n in itertools.product(KINDS, repeat=k) if "vmap" in n]
 
 
-@pytest.mark.sampled(quick=8, test=24)
+@pytest.mark.sampled(test=16, quick=8)
 @pytest.mark.parametrize("nesting", NESTINGS, ids="-".join)
 def test_nestings_and_gradients_through_them(nesting):
     x = numbers(*[2] * nesting.count("vmap"), 3, seed=4)
