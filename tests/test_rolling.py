@@ -133,6 +133,36 @@ def test_a_step_with_a_loop():
     assert written.at(N=2, T=3) == template.at(N=2, T=3).differentiate()
 
 
+def nested(x):
+    h = tg.zeros(3)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            h = tg.tanh(h * 0.5 + x[i, j])
+    return h
+
+
+def test_loops_over_two_sizes_stand_in_each_other():
+    template = tg.trace(nested, tg.f32["N", "M", 3])
+    assert "for t in range(N):\n        for k in range(M):\n            h = tanh(h * 0.5 + x[t, k])" in str(template)
+    for n, m in ((4, 3), (2, 30)):  # few turns in many, and many in few
+        assert template.at(N=n, M=m) == tg.trace(nested, tg.f32[n, m, 3]) == tg.parse(str(template)).at(N=n, M=m)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (6, 20)])
+def test_what_grows_with_several_loops(shape):
+    def function(x):
+        h, hs = x[0], []
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                h = tg.sin(h + x[3 * i + j] * x[40 - j])
+            hs.append(h)
+        return tg.stack(hs)
+
+    graph = tg.trace(function, tg.f32[41])
+    assert "x[3 * t + k] * x[40 - k]" in str(graph) and "hs.append(h)" in str(graph)
+    assert tg.parse(str(graph)) == graph
+
+
 def test_what_repeats_but_not_with_a_size_stays_written_out():
     def function(x):
         for _ in range(5):

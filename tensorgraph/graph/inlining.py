@@ -18,7 +18,6 @@ from tensorgraph.graph.equality import constants
 from tensorgraph.graph.extents import Extent, extents_in, resolved
 from tensorgraph.graph.graph import CellDecl, Equation, Literal, Var, typed_key
 from tensorgraph.graph.occurrences import Occurrence
-from tensorgraph.graph.repeats import shifted
 from tensorgraph.graph.rereads import varying
 from tensorgraph.graph.statements import (
     NOTHING,
@@ -33,6 +32,7 @@ from tensorgraph.graph.statements import (
     leaves,
 )
 from tensorgraph.graph.totals import BEGIN, TOTAL, is_growing
+from tensorgraph.graph.turning import shifted
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.index import put
 from tensorgraph.ops.structure import alias, stop_gradient

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.graph.graph import Literal, Var
 from tensorgraph.graph.rewiring import atom_key, numbered, operands_of, outputs, read_at, rewired
 from tensorgraph.graph.statements import (
     Application,
@@ -32,8 +32,9 @@ from tensorgraph.graph.statements import (
     leaves,
 )
 from tensorgraph.graph.totals import TOTAL
+from tensorgraph.graph.turning import loose, moved, numbers_of, pieces
 
-__all__ = ["Folding", "Turns", "runs", "shifted"]
+__all__ = ["Folding", "Turns", "runs"]
 
 LONGEST = 64  # statements in one repeat
 LEAST_SAVED = 3
@@ -171,6 +172,7 @@ class Folding:
     ) -> list[Statement]:
         """The body with what repeats now; with `lists` only what makes a list that is too long to be written."""
         ids = [self.ids.setdefault(self.shape(statement), len(self.ids)) for statement in body]
+        numbers = [numbers_of(statement) for statement in body]
         found = []
         plain: list[tuple[int, int, int]] = []  # where what repeats does so with a shorter period
         for start, period, count, slack in runs(ids, 2):
@@ -180,7 +182,9 @@ class Folding:
             if lists and (period > 1 or count <= MOST_WRITTEN):
                 continue
             if saved >= LEAST_SAVED and (period > 1 or count > 3):
-                found += [(saved, -period, -(start + late), count) for late in range(min(slack, period - 1) + 1)]
+                for late in range(min(slack, period - 1) + 1):
+                    for first, turns in pieces(numbers, start + late, period, count):
+                        found.append(((turns - 1) * period, -period, -first, turns))
         found.sort(reverse=True)
         readers = read_at(body, outside)
         taken = np.zeros(len(body), bool)
@@ -227,16 +231,18 @@ class Folding:
 
     # ---- shapes
 
-    def shape(self, statement: Statement) -> Any:
-        """What two statements have in common that may be one of a loop's body."""
+    def shape(self, statement: Statement, within: tuple[Repetition, ...] = ()) -> Any:
+        """What two statements have in common that may be one of a loop's body; `within` are loops that are compared."""
         if isinstance(statement, Operation):
             eq = statement.eq
             if eq.op is TOTAL:  # where it stands may be another place at another length
                 return "total", id(statement)
             attrs = self.attrs(statement.number)
-            if "key" in eq.attrs and not statement.moving:
+            if "key" in eq.attrs:
                 attrs = tuple((name, loose(value) if name == "key" else value) for name, value in attrs)
-            moving = tuple((place, step) for place, _, step in statement.moving)
+            moving = tuple(
+                (place, within.index(loop) if loop in within else loop, step) for place, loop, step in statement.moving
+            )
             return eq.op.name, attrs, tuple(slot_shape(a) for a in eq.inputs), len(eq.outputs), moving
         if isinstance(statement, Application):
             arguments = tuple(mapped_shape(tree) for tree in statement.arguments)
@@ -248,7 +254,7 @@ class Folding:
         if isinstance(statement, Assignment):
             return "assign", type(statement.value) is Literal
         if isinstance(statement, Repetition):
-            inner = tuple(self.shape(one) for one in statement.body)
+            inner = tuple(self.shape(one, (*within, statement)) for one in statement.body)
             parts = (statement.carried, statement.lists, statement.collected, statement.last)
             wiring = numbered(statement)
             return "loop", statement.count, inner, tuple(len(part) for part in parts), wiring, statement.keys
@@ -299,7 +305,7 @@ class _Wiring:
         self.carried: dict[tuple[Any, int], Var] = {}  # what is read at first, and what the next reads: a variable
         self.lists: dict[tuple[Any, ...], Any] = {}
         self.roles: list[list[Any]] = []  # of each operand of each statement: what stands there in the body
-        self.moving: list[tuple[tuple[tuple[int, ...], int], ...]] = []
+        self.moving: list[Any] = []
 
     def fits(self) -> bool:
         for statements in zip(*self.repeats, strict=True):
@@ -314,7 +320,7 @@ class _Wiring:
                     return False
                 roles.append(role)
             self.roles.append(roles)
-            moving = self.moved(statements)
+            moving = moved(statements)
             if moving is None:
                 return False
             self.moving.append(moving)
@@ -341,30 +347,6 @@ class _Wiring:
                 self.lists[slot].definition = first.definition
         return kind, self.lists[slot]
 
-    def moved(self, statements: tuple[Statement, ...]) -> tuple[tuple[tuple[int, ...], int], ...] | None:
-        """The integers of keys that grow with the repeats; None where they do so in another way."""
-        first = statements[0]
-        if not isinstance(first, Operation) or "key" not in first.eq.attrs or first.moving:
-            return ()
-        keys = [statement.eq.attrs["key"] for statement in statements]  # type: ignore[union-attr]
-        if len({typed_key(key) for key in keys}) == 1:
-            return ()
-        found = []
-        for place in integers(keys[0]):
-            values = [at(key, place) for key in keys]
-            step = values[1] - values[0]
-            if any(b - a != step for a, b in itertools.pairwise(values)):
-                return None
-            if step:
-                found.append((place, step))
-        for turn, key in enumerate(keys):
-            mine = keys[0]
-            for place, step in found:
-                mine = shifted(mine, place, turn * step)
-            if typed_key(mine) != typed_key(key):
-                return None
-        return tuple(found)
-
     def reads_outside(self) -> bool:
         """Whether what others read of the repeats can be said: of all of them, or of the last."""
         self.collected: list[int] = []
@@ -386,7 +368,9 @@ class _Wiring:
         plain = len(self.collected) <= 1 and not self.carried and not self.last and self.period <= 3
         made = [n for n, statement in enumerate(self.repeats[0]) for _ in outputs(statement)]
         makers = {made[n] for n in self.collected}
-        if any(isinstance(self.repeats[0][n], Repetition) for n in makers):
+        inner = [one for one in self.repeats[0] if isinstance(one, Repetition)]
+        listed = {out for one in inner for _, items in one.collected for out in items}
+        if any(self.made[0][n] in listed for n in self.collected):
             return False  # lists of lists
         alone = {made[n] for n in self.collected if not self.folding.is_column(tuple([row[n] for row in self.made]))}
         if len(alone) > MOST_KEPT:
@@ -412,7 +396,7 @@ class _Wiring:
         fresh = dict(zip(self.made[0], made, strict=True))
         for statement, roles, moving in zip(self.repeats[0], self.roles, self.moving, strict=True):
             own = [made[role[1]] if role[0] == "inner" else role[1] for role in roles]
-            loop.body.append(rewired(statement, own, fresh, [(place, loop, step) for place, step in moving]))
+            loop.body.append(rewired(statement, own, fresh, moving, loop))
         for (_, n), inside in self.carried.items():
             before = next(
                 role[2] for roles in self.roles for role in roles if role[0] == "carried" and role[1] is inside
@@ -434,7 +418,7 @@ class _Wiring:
         return loop
 
 
-# ---- keys and atoms
+# ---- atoms
 
 
 def slot_shape(atom: Any) -> Any:
@@ -450,34 +434,3 @@ def mapped_shape(tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree).__name__, tuple(map(mapped_shape, tree))
     return "instance" if isinstance(tree, Instance) else "value" if type(tree) is Var else "other"
-
-
-def loose(attrs: Any) -> Any:
-    """A key without its integers."""
-    if isinstance(attrs, tuple):
-        if len(attrs) == 2 and attrs[0] == "int":
-            return "int"
-        return tuple(map(loose, attrs))
-    return attrs
-
-
-def integers(key: Any, place: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
-    """The places of the integers in a key."""
-    if type(key) is int:
-        yield place
-    elif isinstance(key, tuple) and not (len(key) == 2 and key[0] == "index"):
-        for number, item in enumerate(key):
-            yield from integers(item, (*place, number))
-
-
-def at(key: Any, place: tuple[int, ...]) -> Any:
-    for number in place:
-        key = key[number]
-    return key
-
-
-def shifted(key: Any, place: tuple[int, ...], by: int) -> Any:
-    """A key with one of its integers moved."""
-    if not place:
-        return key + by
-    return (*key[: place[0]], shifted(key[place[0]], place[1:], by), *key[place[0] + 1 :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,14 +84,21 @@ def numbered(loop: Repetition) -> Any:
     return tuple(wiring), tuple((use(a), use(b)) for a, b in loop.last)
 
 
-def rewired(statement: Statement, own: list[Any], fresh: Mapping[Any, Any], moving: list[Any]) -> Statement:
-    """A statement with other operands, in the order of `operands_of`, and other results."""
+def rewired(
+    statement: Statement, own: list[Any], fresh: Mapping[Any, Any], moving: Sequence[Any] = (),
+    around: Repetition | None = None,
+) -> Statement:  # fmt: skip
+    """A statement with other operands, in the order of `operands_of`, and other results.
+
+    `moving` is what `keys.moved` found of the integers that grow with the loop `around` it.
+    """
     left = iter(own)
     if isinstance(statement, Operation):
         eq = statement.eq
         inputs = tuple(tuple(next(left) for _ in atom) if isinstance(atom, tuple) else next(left) for atom in eq.inputs)
         eq = replace(eq, inputs=inputs, outputs=tuple(fresh.get(var, var) for var in eq.outputs))
-        return Operation(eq, statement.number, (*statement.moving, *moving))
+        more = [] if around is None else [(place, around, step) for place, step in moving]
+        return Operation(eq, statement.number, (*statement.moving, *more))
     if isinstance(statement, Application):
         instance = next(left)
         arguments = [mapped(tree, lambda _: next(left)) for tree in statement.arguments]
@@ -103,24 +110,28 @@ def rewired(statement: Statement, own: list[Any], fresh: Mapping[Any, Any], movi
         return Assignment(next(left), next(left))
     if isinstance(statement, Repetition):
         known = {**fresh, **dict(zip(free(statement), own, strict=True))}
-        return substituted(statement, known)
+        return substituted(statement, known, moving, around)
     raise TypeError(f"{statement!r} stands in no loop")
 
 
-def substituted(loop: Repetition, known: Mapping[Any, Any]) -> Repetition:
-    """A loop on other values."""
+def substituted(
+    loop: Repetition, known: Mapping[Any, Any], moving: Sequence[Any], around: Repetition | None
+) -> Repetition:
+    """A loop on other values; `known` has what stands for its values, and for loops around it."""
+    made = Repetition(loop.count, [], keys=loop.keys)
+    known = {**known, loop: made}
 
     def get(atom: Any) -> Any:
         return known.get(atom, atom)
 
-    made = Repetition(loop.count, [], keys=loop.keys)
-    for statement in loop.body:
+    for number, statement in enumerate(loop.body):
+        more = moving[number] if moving else ()
         if isinstance(statement, Repetition):
-            made.body.append(substituted(statement, known))
+            made.body.append(substituted(statement, known, more, around))
             continue
-        one = rewired(statement, [get(a) for a in operands_of(statement)], known, [])
+        one = rewired(statement, [get(a) for a in operands_of(statement)], known, more, around)
         if isinstance(one, Operation):
-            one.moving = tuple((place, made if own is loop else own, step) for place, own, step in one.moving)
+            one.moving = tuple((place, get(own), step) for place, own, step in one.moving)
         made.body.append(one)
     made.carried = [(get(a), get(b), get(c)) for a, b, c in loop.carried]
     made.lists = [(get(a), tuple(map(get, items))) for a, items in loop.lists]

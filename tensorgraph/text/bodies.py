@@ -30,6 +30,7 @@ from tensorgraph.graph.statements import (
 from tensorgraph.ops.structure import alias
 from tensorgraph.text.equations import ATOM, Equations, nested
 from tensorgraph.text.heads import Head, key_text
+from tensorgraph.text.keys import growing
 from tensorgraph.text.lines import folded_line, typed, wrapped
 from tensorgraph.text.literals import aval_text, literal_text, quoted
 from tensorgraph.text.names import identifier
@@ -44,16 +45,6 @@ WIDTH = 110
 NUMBER = re.compile(r"(?<![\w.])\d[\d.e+-]*")
 MANY = 6  # outputs that are named one by one
 INDENT = "    "
-
-
-class Moving:
-    """An integer of a key that grows with a loop: ``32 * k + 1``."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class _Equations(Equations):
@@ -305,12 +296,9 @@ class Body(Naming):
         eq = statement.eq
         if not statement.moving:
             return eq
-        key = eq.attrs["key"]
-        for place, loop, step in statement.moving:
-            start = key
-            for index in place:
-                start = start[index]
-            key = put(key, place, Moving(affine(int(start), step, self.turns[loop])))
+        order = list(self.turns)  # those around others first
+        moving = sorted(statement.moving, key=lambda one: order.index(one[1]))
+        key = growing(eq.attrs["key"], [(place, self.turns[loop], step) for place, loop, step in moving])
         return replace(eq, attrs={**eq.attrs, "key": key})
 
     def note_default(self, eq: Equation) -> None:
@@ -479,18 +467,3 @@ def within(part: list[Any], whole: list[Any]) -> bool:
 def root(said: str) -> str:
     """The name with which an expression begins: ``model`` of ``model.blocks[3]``."""
     return said.partition("[")[0].partition(".")[0]
-
-
-def put(key: Any, place: tuple[int, ...], item: Any) -> Any:
-    """A key with another item at a place."""
-    if not place:
-        return item
-    return (*key[: place[0]], put(key[place[0]], place[1:], item), *key[place[0] + 1 :])
-
-
-def affine(start: int, step: int, turn: str) -> str:
-    """``32 * k + 1``."""
-    times = turn if abs(step) == 1 else f"{abs(step)} * {turn}"
-    if step < 0:
-        return f"{start} - {times}"
-    return times if start == 0 else f"{times} + {start}" if start > 0 else f"{times} - {-start}"

@@ -11,6 +11,7 @@ from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, typed_key
 from tensorgraph.graph.totals import TOTAL
 from tensorgraph.ops.index import getitem, put
+from tensorgraph.text.keys import Growing
 from tensorgraph.text.literals import literal_text, quoted
 from tensorgraph.transforms.custom import custom_op
 
@@ -167,7 +168,7 @@ class Equations:
                 parts.append("None")
             elif item == "...":
                 parts.append("...")
-            elif type(item).__name__ in ("int", "Moving", "Size"):
+            elif isinstance(item, (int, Growing)) and type(item) is not bool:
                 parts.append(str(item))
             elif type(item) is tuple and item[0] == "slice":
                 start, stop, step = ("" if b is None else str(b) for b in item[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from tensorgraph.text.template import Made, Template, graph_said, parse
 __all__ = ["TemplateCost", "lifted", "templated", "traced", "unfolded", "untold"]
 
 FOLDING = ("constants.folded", "constants.uniform")  # rules that may be left out
+MOST_EQUATIONS = 3_000  # of an instance that tells what its loops are
 NEAR = 30  # times a size at which a template is tried that is longer at larger sizes
 SMALL = (3, 2, 1, 0)  # sizes at which loops may have no turns, or the first be the last
 BASES = ((11, 13, 17, 19, 23, 29), (12, 20, 28, 36, 44, 52), (16, 32, 48, 64, 80, 96), (64,), (60,), (2520,), (8,),
          (4,), (3,), (2,), (1,), (7,), (28,), (32,), (784,))  # fmt: skip
+SHORT = (5, 7, 6, 9, 8, 10)  # where the first graph is long for loops over a size
 LARGER = (19, 23, 29, 31, 37, 41)  # turns of loops: sums of more than sixteen are added up in several runs
 
 
@@ -229,6 +232,12 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
     # 2. what is another number in these is an expression of the names; the text of that is the template;
     # 3. it is read back and compared with these graphs, and with one more that it was not made from.
     sizes, first = _first(make, dims)
+    if len(first.equations) > MOST_EQUATIONS // 2:
+        with contextlib.suppress(Exception):  # there may be none
+            short = {dim: SHORT[i % len(SHORT)] for i, dim in enumerate(dims)}
+            graph = make(short)
+            if len(graph.equations) < len(first.equations):
+                sizes, first = short, graph
     if lifts and _grows(make, sizes, first):
         return _later((sizes, first), make, dims, types)
     try:
@@ -268,15 +277,22 @@ def _from(
 ) -> Template:  # fmt: skip
     """The template of what gives these graphs, of which one is there; `grows`: those of larger sizes are longer."""
     failures: list[tuple[Mapping[str, int], Exception]] = []
+    longer: set[str] = set()  # dimensions at whose larger sizes the graphs are longer
+    most = max(MOST_EQUATIONS / len(first.equations), 3) if first.equations else 1  # times as long
 
     def tried(given: Mapping[str, int]) -> Graph:
-        if grows and max(given.values()) > 2 * max(sizes.values()):
+        times = math.prod(given[dim] / sizes[dim] for dim in longer)
+        if (grows and max(given.values()) > 2 * max(sizes.values())) or times > most:
             raise SizeError("many equations, of which no number is told by")
         try:
-            return make(given)
+            graph = make(given)
         except Exception as error:
             failures.append((given, error))
             raise
+        changed = [dim for dim in dims if given[dim] != sizes[dim]]
+        if len(changed) == 1 and len(graph.equations) > len(first.equations):
+            longer.add(changed[0])
+        return graph
 
     samples, more = [(sizes, first)], others(tried, dims, sizes, (Exception,))
     samples += itertools.islice(more, len(dims))
@@ -291,7 +307,7 @@ def _from(
                 f"{written(at)} {type(why).__name__}{_raised_in(why)}: {why}. Write {sizes[dim]} for {dim}"
             ) from why
     known = list(dict.fromkeys((*types, *classes_of(first.in_tree), *classes_of(first.out_tree))))
-    text = _text(samples, dims, make, known)
+    text, is_folded = _text(samples, dims, make, known)
     template = parse(text, arrays_of(first), types=known)
     if not isinstance(template, Template) or set(template.dims) != set(dims):
         raise SizeError(f"{first.name}: no argument has the sizes {', '.join(dims)}")
@@ -302,27 +318,35 @@ def _from(
         template._instances.clear()
         template._made = _constantly(graph)
         template.at(**given)
-    template._made, template._lifts = make, lifts
-    template._print = functools.partial(_folded, template, samples, known)
+    template._lifts = lifts
+    if not is_folded:
+        template._print = functools.partial(_folded, template, samples, known)
     template._instances = {tuple(given[dim] for dim in dims): graph for given, graph in samples}
-    further = {dim: size * 3 for dim, size in sizes.items()}
-    with contextlib.suppress(*_unfit(make, further)):
+    further = {dim: size + 5 if dim in longer else size * 3 for dim, size in sizes.items()}
+    try:
+        template._made = _constantly(tried(further))
+    except Exception:  # there is none: the function may refuse these sizes in any way
+        pass
+    else:
         template.at(**further)
+    template._made = make
     return template
 
 
-def _text(samples: Sequence[Sample], dims: Sequence[str], make: Made | None = None, types: Sequence[Any] = ()) -> str:
-    """What these graphs share, as a text."""
+def _text(
+    samples: Sequence[Sample], dims: Sequence[str], make: Made | None = None, types: Sequence[Any] = ()
+) -> tuple[str, bool]:
+    """What these graphs share, as a text, and whether that is functions that call each other."""
     try:
-        return to_text(generalised(samples), taken=dims)
+        return to_text(generalised(samples), taken=dims), False
     except SizeError as error:
         with contextlib.suppress(SizeError):
             text = rolled(samples, dims)
             if text is not None:
-                return text
+                return text, False
         if isinstance(error, LengthError):
             with contextlib.suppress(SizeError, LookupError, ParseError):
-                return aligned(samples, dims) if make is None else _for_all(samples, dims, make, types)
+                return aligned(samples, dims) if make is None else _for_all(samples, dims, make, types), True
         raise error
 
 
@@ -361,7 +385,7 @@ def _folded(template: Template, samples: Sequence[Sample], types: Sequence[Any])
         try:
             text = folded(generalised(samples), taken=template.dims)
         except LengthError:
-            text = _for_all(samples, template.dims, make, types)
+            text = _for_all(samples, template.dims, make, types)  # that of the template is rolled
         again = parse(text, template.arrays, types=types)
         if not isinstance(again, Template) or set(again.dims) != set(template.dims):
             return None
