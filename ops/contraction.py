@@ -174,7 +174,7 @@ matmul: Op = op(
     "matmul(a, b)", matrix_product, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,),
     flops=_matmul_flops,
     batch=_matmul_batch,
-    vjp=dict(a=_matmul_a, b=_matmul_b), traits=("reduces", "analytic"), native="product:native_matmul",
+    vjp=dict(a=_matmul_a, b=_matmul_b), traits=("reduces", "analytic"), native="matmul:native_matmul",
     examples=(
         (((3, 4), (4, 2)), {}), (((4,), (4, 2)), {}), (((3, 4), (4,)), {}), (((4,), (4,)), {}),
         (((2, 3, 4), (4, 2)), {}), (((2, 1, 3, 4), (5, 4, 2)), {}), (((4,), (2, 4, 3)), {}), (((2, 3, 4), (4,)), {}),

@@ -55,7 +55,8 @@ def training() -> Any:
     @tg.compile
     def step(x: Any, y: Any) -> Any:
         loss = tg.softmax_cross_entropy(model(x), y)
-        adam.minimize(loss)
+        loss.backward()
+        adam.step()
         return loss
 
     return step

@@ -90,7 +90,7 @@ def test_an_ending(k, packing):
 def test_what_is_packed():
     def packed(m, k, n, turned=False):
         b = Place.new((n, k), "float32").transposed((1, 0)) if turned else Place.new((k, n), "float32")
-        return rules.is_packed(rules._products(Place.new((m, k), "float32"), b, Place.new((m, n), "float32")))
+        return rules.is_packed(rules.products_of(Place.new((m, k), "float32"), b, Place.new((m, n), "float32")))
 
     assert packed(256, 1024, 1024) and packed(1024, 256, 1024) and packed(256, 1024, 1024, turned=True)
     assert not packed(64, 64, 32) and not packed(64, 784, 256) and not packed(1, 1024, 1024)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from native_products import DTYPES, WIDTH, assert_close, needs_code, numbers, product_of, run
 
+from tensorgraph.ops.contraction import matmul
 from tensorgraph.ops.native import product as rules
 
 LENGTHS = [0, 1, 10, 63, 64, 65, 300]
@@ -23,7 +24,7 @@ def strided(x, how):
 def names(a, b):
     """The kernels of a product."""
     out = np.zeros(np.matmul(a, b).shape, a.dtype)
-    return [record.kernel.name for record in run(rules.native_matmul, [a, b], out, "emulation").records]
+    return [record.kernel.name for record in run(matmul.native_rule(), [a, b], out, "emulation").records]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -282,8 +282,21 @@ def test_minimize_is_three_steps() -> None:
     first.minimize((a * a).sum())
     second.minimize((b * b).sum())
     assert a.tolist() == b.tolist()
-    second.zero_grad()
-    assert b.grad is None
+    third, optimizer = one()
+    (third * third).sum().backward()
+    optimizer.step()
+    assert a.tolist() == third.tolist() and third.grad is not None
+
+
+def test_minimize_keeps_no_gradient() -> None:
+    w, optimizer = one()
+    optimizer.minimize((w * w).sum())
+    assert w.grad is None
+    compiled = tg.compile(lambda: optimizer.minimize((w * w).sum()))
+    for _ in range(2):
+        w.grad = np.ones(2)
+        compiled()
+        assert w.grad is None
 
 
 def test_clipping_by_value_and_by_norm() -> None:
@@ -352,7 +365,8 @@ def test_a_shared_parameter_is_updated_once() -> None:
     model = Tied()
     optimizer = optim.SGD(model, 0.1)
     start = model.a.weight.numpy().copy()
-    optimizer.minimize(model(tg.ones((1, 2))).sum())
+    model(tg.ones((1, 2))).sum().backward()
+    optimizer.step()
     assert np.allclose(model.a.weight.numpy(), start - 0.1 * model.a.weight.grad.numpy())
 
 

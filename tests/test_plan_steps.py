@@ -144,9 +144,9 @@ def wrong_rule(op: Any) -> Any:
 
 
 def test_large_products_are_left_to_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tensorgraph.ops.native import product
+    from tensorgraph.ops.native import matmul
 
-    monkeypatch.setattr(product, "by_blas", lambda m, n, k, dtype, machine: m * n * k >= 8 * 4 * 3)
+    monkeypatch.setattr(matmul, "by_blas", lambda m, n, k, dtype, machine: m * n * k >= 8 * 4 * 3)
     x, w, b = (np.random.default_rng(0).normal(size=s).astype("float32") for s in ((8, 4), (4, 3), (3,)))
     graph = tg.trace(lambda x, w, b: ((x @ w) + b, x[:2] @ w), x, w, b)
     left, kept = plan(graph), plan(graph, exact=True)

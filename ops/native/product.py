@@ -1,4 +1,4 @@
-"""Rules of products of matrices: which kernels, on which views, in how many blocks."""
+"""Products of matrices as records: which kernels, on which views, in how many blocks."""
 
 # The plan: (1) vectors become matrices, and leading axes are broadcast by strides of 0; (2) leading axes along which B
 # repeats and A does not become rows; (3) a large B is packed, else B is copied where its rows are not contiguous;
@@ -9,29 +9,35 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.native.kernel import kernel
-from tensorgraph.native.machine import Machine, available, machine
-from tensorgraph.native.places import Address, Call, Place, Rule, Successor
+from tensorgraph.native.machine import available, machine
+from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.ops.native.moving import collapsed, copy_of
 from tensorgraph.ops.native.packing import DEPTH, pack_rows
 from tensorgraph.ops.native.product_thin import dots, narrow
 from tensorgraph.ops.native.product_tiles import add_rows, product, product_packed
 
-__all__ = ["Products", "blocks_of", "by_blas", "native_matmul", "product_call", "records_of", "with_rows"]
+__all__ = [
+    "PART", "Ending", "Products", "blocks_of", "in_order", "is_dots", "is_narrow", "is_packed", "large_tiles",
+    "packing_of", "product_call", "products_of", "records_of", "room", "tile_for", "tile_of", "with_rows",
+]  # fmt: skip
 
 PART = 64 * DEPTH
 """How many k's are summed before a sum is put to the ones before: sums of a million stay within the bounds."""
+
+FEW = 256  # rows for which it does not pay to read all of a large B in every block
 
 CHUNK = 16 * DEPTH  # how many k's of A are packed at once
 BAND = 1 << 24  # and about how many bytes of it
 PAGE = 4096
 LARGE = 1 << 20  # bytes of a B that leaves no room in the second cache
+SMALL = 1 << 15  # and of one that lies in the first
 VECTOR = 64  # bytes of the widest vector
 
 
@@ -97,62 +103,31 @@ def blocks_of(flops: int, rows: int) -> int:
     return 8 if rows <= 256 else 16
 
 
-# m n k from which np.matmul is more than 10% faster, by bytes of a vector and of a number; measured on one thread of a
-# Xeon with AVX-512 and, held to AVX2, of the same, beside OpenBLAS
-TO_BLAS = {(64, 4): 8e8, (64, 8): 2e8, (32, 4): 8e8, (32, 8): 2e8}
-
-
-def by_blas(m: int, n: int, k: int, dtype: Any, machine: Machine) -> bool:
-    """Whether a product of this size is better made by BLAS; a matter of shapes and of the processor alone.
-
-    >>> from tensorgraph.native.machine import Machine
-    >>> from tensorgraph.ops.native.product import by_blas
-    >>> wide = Machine("", "", 64, 32)
-    >>> by_blas(256, 256, 256, "float32", wide), by_blas(2000, 2000, 2000, "float32", wide)
-    (False, True)
-    """
-    return m * n * k >= TO_BLAS[machine.width, np.dtype(dtype).itemsize]
-
-
 def large_tiles() -> bool:
     """Whether there are 32 registers for vectors, rather than 16."""
     return not available() or machine().registers >= 32
 
 
 def tile_of(m: int) -> dict[str, int]:
-    """Rows and vectors of a tile: as many as leave registers for the vectors of B and one of A."""
+    """Rows and vectors of a tile: as many as leave registers for the vectors of B and one of A; and how many k's ahead
+    it asks for B, whose way here takes all the time where rows are few."""
     large = large_tiles()
     if m <= 4:  # long rows, lest every sum wait for the one before
         rows = 2 if m == 3 else m
-        return {"ROWS": rows, "VECS": (16 if large else 8) // rows}
-    return {"ROWS": 8 if large else 6, "VECS": 2}
+        return {"ROWS": rows, "VECS": (16 if large else 8) // rows, "AHEAD": 4 if rows <= 2 else 0}
+    return {"ROWS": 8 if large else 6, "VECS": 2, "AHEAD": 0}
 
 
-def product_of_two(call: Call) -> bool:
-    """`matmul`: products of matrices and of vectors, batched over leading axes."""
-    a, b = call.inputs
-    (out,) = call.outputs
-    return out is None or product_call(call, a, b, out)
+def tile_for(given: Products) -> dict[str, int]:
+    """The tile of a product, which asks ahead for a B that is far away.
 
-
-def with_endings(call: Call, endings: Sequence[Successor]) -> bool:
-    """A product to which a row is added, which is cut at 0, or both."""
-    from tensorgraph.ops.arithmetic import add
-    from tensorgraph.ops.exponential import relu
-
-    bias, activation, rest = None, None, list(endings)
-    if rest[0].op is add:
-        (bias,) = (one for one in rest.pop(0).operands if one is not None)
-        if not isinstance(bias, Place) or bias.shape != call.outputs[0].shape[-1:]:  # type: ignore[union-attr]
-            return False
-    if rest and rest[0].op is relu:
-        rest.pop(0)
-        activation = "relu"
-    a, b = call.inputs[:2]
-    (out,) = call.outputs
-    if rest or out is None or min(a.ndim, b.ndim) < 2 or not (a.shape[-1] and out.size):
-        return False
-    return product_call(call, a, b, out, bias, activation)
+    Rows of B may lie a page apart, and of a sum of few k's each strip of B is soon done with. Longer sums over a B that
+    lies in the second cache lose time by it.
+    """
+    m, n, k = given.sizes
+    tile, nbytes = tile_of(m), n * k * given.b.dtype.itemsize
+    far = nbytes > LARGE // 2 or (k <= 128 and nbytes > SMALL)
+    return {**tile, "AHEAD": tile["AHEAD"] or (16 if far else 0)}
 
 
 def product_call(
@@ -178,7 +153,7 @@ def product_call(
         return False
     if not out.size:
         return True
-    records_of(call, _products(a, b, out), out, Ending(bias, activation == "relu"))
+    records_of(call, products_of(a, b, out), out, Ending(bias, activation == "relu"))
     return True
 
 
@@ -195,7 +170,7 @@ def records_of(call: Call, given: Products, out: Place, ending: Ending = Ending(
             _dots(call, given, blocks_of(32 * out.size * k, m * count))
             return
     parts, by_rows = _chosen(given)
-    given = _in_order(call, given, 2) if by_rows else given
+    given = in_order(call, given, 2) if by_rows else given
     if k <= PART:
         parts(call, given, ending, blocks)
         return
@@ -210,23 +185,7 @@ def records_of(call: Call, given: Products, out: Place, ending: Ending = Ending(
             call.run(text, [out.address(), spare.address(), m * count, n, end.address], blocks)
 
 
-def left_to_blas(call: Call) -> str:
-    """Why a product is better left to NumPy; empty where it is not."""
-    a, b = call.inputs[:2]
-    (out,) = call.outputs
-    if out is None or not out.size or not isinstance(a, Place) or not available():
-        return ""
-    k = a.shape[-1]
-    n = b.shape[-1] if b.ndim > 1 else 1
-    m = a.shape[-2] if a.ndim > 1 else 1  # NumPy calls BLAS for each matrix of a batch
-    faster = (machine().width, out.dtype.itemsize) in TO_BLAS and by_blas(m, n, k, out.dtype, machine())
-    return f"BLAS is faster for {m} x {k} by {k} x {n}; exact=True keeps to the own kernel" if faster else ""
-
-
-native_matmul = Rule(product_of_two, with_endings, left_to_blas)
-
-
-def _products(a: Place, b: Place, out: Place) -> Products:
+def products_of(a: Place, b: Place, out: Place) -> Products:
     """A product of `matmul` as products of matrices, as few as can be."""
     size = out.dtype.itemsize
     a = a.over((1, *a.shape), (0, *a.strides)) if a.ndim == 1 else a
@@ -292,7 +251,7 @@ def _chosen(given: Products) -> tuple[Callable[..., None], bool]:
     return (_packed, False) if is_packed(given) else (_plain, True)
 
 
-def _in_order(call: Call, given: Products, side: int) -> Products:
+def in_order(call: Call, given: Products, side: int) -> Products:
     """The same with one factor, 1 or 2, in C order; what repeats is copied once."""
     x, axes = (given.a, given.b)[side - 1], given.axes
     if x.strides[1] == x.dtype.itemsize or x.shape[1] == 1:
@@ -317,10 +276,10 @@ def _dots(call: Call, given: Products, blocks: int) -> None:
         row = given.a.over((k, 1), (given.a.strides[1], given.a.dtype.itemsize))
         column = given.c.over((n, 1), (given.c.strides[1], given.c.strides[0]))
         given = Products(given.b.transposed((1, 0)), row, column, axes)
-    given = _in_order(call, given, 1)
+    given = in_order(call, given, 1)
     b = given.b
     if b.strides[0] != b.dtype.itemsize:  # a row, of which the copy is contiguous
-        given = _in_order(call, replace(given, b=b.over((1, b.shape[0]), (0, b.strides[0]))), 2)
+        given = in_order(call, replace(given, b=b.over((1, b.shape[0]), (0, b.strides[0]))), 2)
     m, k = given.a.shape
     text = kernel(dots, given.a.dtype, ROWS=4 if large_tiles() else 1)
     for one in given.each(given.axes[:-2]):
@@ -345,11 +304,13 @@ def _narrow(call: Call, given: Products, ending: Ending, blocks: int) -> None:
 
 
 def _plain(call: Call, given: Products, ending: Ending, blocks: int) -> None:
-    m, n, _ = given.sizes
-    tile = tile_of(m)
+    m, n, k = given.sizes
+    tile = tile_for(given)
     text = kernel(product, given.c.dtype, **tile, **ending.constants, PACKED=False)
     tiles = -(-m // tile["ROWS"])
     chunk = n if tiles >= blocks else max(VECTOR, -(-n * tiles // blocks // VECTOR) * VECTOR)
+    if n * k * given.b.dtype.itemsize > LARGE // 2 and m <= FEW:  # each block reads its own part of B
+        chunk = min(chunk, max(VECTOR, -(-n // blocks // VECTOR) * VECTOR))
     for one in given.each(given.axes[:-2]):
         around = [(1, 0, 0, 0)] * (2 - len(one.axes)) + one.axes
         call.run(text, [*_words(one), *around[1], *around[0], ending.address, chunk], blocks)
@@ -362,8 +323,35 @@ def _words(one: Products) -> list[int | Address]:
     ]  # fmt: skip
 
 
-def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
-    """Rows of A are packed once for all blocks; a block has some columns, and some rows of tall products."""
+@dataclass(frozen=True)
+class Packing:
+    """How a large product is done: a block packs some columns of B, and does some rows of A with them.
+
+    Attributes
+    ----------
+    tile : dict of str to int
+    band : int
+        Rows of A that are packed at once.
+    depth : int
+        And k's.
+    piece : int
+        Columns of a tile.
+    beside : int
+        Pieces of columns that are done at once.
+    rows : int
+        And rows.
+    """
+
+    tile: dict[str, int]
+    band: int
+    depth: int
+    piece: int
+    beside: int
+    rows: int
+
+
+def packing_of(given: Products, blocks: int) -> Packing:
+    """How a product is packed that is shared among so many blocks."""
     (m, n, k), size = given.sizes, given.a.dtype.itemsize
     tile = {"ROWS": 12 if large_tiles() else 6, "VECS": 2}
     height, depth, piece = tile["ROWS"], min(k, CHUNK), 2 * VECTOR // size
@@ -371,11 +359,19 @@ def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
     pieces = -(-n // piece)
     beside = min(-(-pieces // blocks), 8)
     rows = min(band, -(-band * -(-pieces // beside) // blocks // height) * height, 4096 // size // height * height)
-    of_rows = _room(call, (band, depth), given.a.dtype, "the first factor, packed")
-    of_columns = _room(call, (blocks, min(k, DEPTH), beside * piece), given.a.dtype, "columns of the second factor")
-    pack = kernel(pack_rows, given.a.dtype, ROWS=height)
-    turned = given.b.strides[1] != size
-    text = kernel(product_packed, given.c.dtype, **tile, **ending.constants, PACKED=True, TURNED=turned)
+    return Packing(tile, band, depth, piece, beside, rows)
+
+
+def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
+    """Rows of A are packed once for all blocks; a block has some columns, and some rows of tall products."""
+    m, _, k = given.sizes
+    of = packing_of(given, blocks)
+    band, depth, columns = of.band, of.depth, of.beside * of.piece
+    of_rows = room(call, (band, depth), given.a.dtype, "the first factor, packed")
+    of_columns = room(call, (blocks, min(k, DEPTH), columns), given.a.dtype, "columns of the second factor")
+    pack = kernel(pack_rows, given.a.dtype, ROWS=of.tile["ROWS"])
+    turned = given.b.strides[1] != given.b.dtype.itemsize
+    text = kernel(product_packed, given.c.dtype, **of.tile, **ending.constants, PACKED=True, TURNED=turned)
     before: Address | None = None
     for one in given.each(given.axes):
         for i, k0 in itertools.product(range(0, m, band), range(0, k, depth)):
@@ -385,13 +381,13 @@ def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
                 call.run(pack, [before, *part.a.strides, *part.a.shape, of_rows.address()], blocks)
             words: list[int | Address] = [
                 of_rows.address(), part.b.address(), *part.b.strides, part.c.address(), part.c.strides[0], *part.sizes,
-                int(k0 > 0), int(k0 + depth >= k), ending.address, rows, beside * piece, of_columns.address(),
+                int(k0 > 0), int(k0 + depth >= k), ending.address, of.rows, columns, of_columns.address(),
                 of_columns.strides[0],
             ]  # fmt: skip
             call.run(text, words, blocks)
 
 
-def _room(call: Call, shape: tuple[int, ...], dtype: Any, what: str) -> Place:
+def room(call: Call, shape: tuple[int, ...], dtype: Any, what: str) -> Place:
     """Memory that all parts of a call use in turn."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     for place in call.scratch_places:

@@ -15,12 +15,11 @@ from tensorgraph.native.lowering import static
 from tensorgraph.native.words import fma, ld, ldm, load, most, opaque, prefetch, st, stm, vset, word_at
 from tensorgraph.ops.native.packing import DEPTH, pack_columns
 
-__all__ = ["add_rows", "product", "product_packed"]
+__all__ = ["add_rows", "panel", "product", "product_packed"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
 TALL = 12  # rows of a tile of one vector
-FEW, AHEAD = 2, 4  # rows of a tile that is worth reading ahead for, and how many k's
-ROWS, VECS, BIAS, RELU, PACKED = 8, 2, False, False, False  # of these
+ROWS, VECS, AHEAD, BIAS, RELU, PACKED = 8, 2, 0, False, False, False  # of these
 
 
 def read(p: Any, n: Any, masked: bool) -> Any:
@@ -47,7 +46,7 @@ def tile(
                 prefetch(c + i * c_row + v * BYTES)
     at, left = 0, k
     while left > 0:
-        if ROWS <= FEW:  # whose time is that of B's way here, of which rows may lie a page apart
+        if AHEAD:  # B's rows may lie a page apart
             for v in static(vecs):
                 prefetch(b + AHEAD * b_row + v * BYTES)
         columns = [read(b + v * BYTES, n, masked and v == vecs - 1) for v in static(vecs)]

@@ -1,4 +1,5 @@
-"""Kernels that do at their end what the next equations do: a product that adds a bias, and cuts at 0."""
+"""Kernels that do at their end what the next equations do: a product that adds a bias, and cuts at 0, or a product that
+is a gradient, and makes the optimiser's step with it."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def ended(graph: Graph, parts: Sequence[Region], rule_of: RuleOf) -> dict[Region
     """For each region that may be the end of another equation's kernel, that equation.
 
     The region is a chain of equations, of which each reads the one before, all of one type, and what it goes on from
-    is read by nobody else; the equation's rule says that it takes endings.
+    is read by nobody else; the equation's rule says that it takes endings. The last one may give several results.
     """
     uses = Counter(var for eq in graph.equations for var in eq.variables())
     uses.update(graph.results())
@@ -31,7 +32,9 @@ def ended(graph: Graph, parts: Sequence[Region], rule_of: RuleOf) -> dict[Region
     found: dict[Region, Equation] = {}
     for part in parts:
         chain = part.equations
-        if any(len(eq.outputs) != 1 or eq.of_numbers for eq in chain) or part.outputs != chain[-1].outputs:
+        if any(eq.of_numbers or not eq.outputs for eq in chain) or any(len(eq.outputs) != 1 for eq in chain[:-1]):
+            continue
+        if len(chain) > 1 and part.outputs != chain[-1].outputs:
             continue
         links = pairwise(chain)
         if any(uses[one.outputs[0]] != 1 or one.outputs[0] not in set(other.variables()) for one, other in links):
@@ -59,7 +62,8 @@ def with_endings(maker: Equation, part: Region, layout: Layout, rule: Rule, alik
         endings.append(Successor(eq.op, operands, eq.attrs))
         more += [one for one in operands if one is not None]
         value = eq.outputs[0]
-    call = Call((*layout.operands(maker), *more), (layout.places[value],), maker.attrs)
+    outputs = tuple(layout.places[var] if var in part.outputs else None for var in part.equations[-1].outputs)
+    call = Call((*layout.operands(maker), *more), outputs, maker.attrs)
     take = rule.with_endings
     assert take is not None
     what = [(e.op, key_of_attributes(e.attrs), tuple(one is None for one in e.operands)) for e in endings]

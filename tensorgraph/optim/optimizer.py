@@ -310,10 +310,14 @@ class Optimizer:
 
     @checked
     def minimize(self, loss: Tensor) -> None:
-        """``zero_grad()``, ``loss.backward()``, ``step()``."""
+        """``zero_grad()``, ``loss.backward()``, ``step()``, and ``zero_grad()`` again: no gradient is kept.
+
+        To look at ``.grad``, or to change it before the step, call the first three yourself.
+        """
         self.zero_grad()
         loss.backward()
         self.step()
+        self.zero_grad()
 
     def step(self) -> None:
         """Update every parameter that has a gradient.
