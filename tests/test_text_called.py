@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from typing import Any
 
 import pytest
 from called_programs import CALLED
@@ -12,6 +13,7 @@ from test_text_folded import lines_of, read_back
 from test_text_plain import runs_as_python
 
 import tensorgraph as tg
+from tensorgraph import nn, optim
 from tensorgraph.graph import Graph
 
 PASSES = {
@@ -59,3 +61,33 @@ def test_calls_of_another_kind_are_functions_that_are_handed_the_module() -> Non
     assert "    return (net(x), Net_2(net, x, mask))" in text
     again = tg.parse(text)
     assert again.modules == graph.modules and again.modules["blocks.2.up"] == "Linear"
+
+
+def test_optimisers_that_start_from_other_numbers_are_one_function() -> None:
+    graph = program("gan with two rates")
+    updates = [one for one in graph.outline.definitions if one.kind == "optimizer"]
+    assert [one.name for one in updates] == ["Adam"] and graph.outline.counts[updates[0]] == 2
+    text = graph.text()
+    assert "optimizer: Adam, optimizer_2: Adam(lr=0.001, beta1=0.9),\n" in text and text.count("adam_update") == 1
+    again = tg.parse(text)
+    assert {c.path: c.initialiser for c in again.cells} == {c.path: c.initialiser for c in graph.cells}
+    assert {c.initialiser for c in again.cells if c.path.endswith(".lr")} == {
+        "constant(value=0.004)", "constant(value=0.001)",
+    }  # fmt: skip
+
+
+def test_optimisers_of_more_and_fewer_parameters_that_start_from_other_numbers_are_one_function() -> None:
+    first, second = nn.Linear(2, 3, seed=0), nn.Sequential(nn.Linear(3, 4, seed=0), nn.Linear(4, 1, seed=1))
+    one, two = optim.Adam(first, lr=0.1), optim.Adam(second, lr=0.2, weight_decay=0.5)
+
+    def step(x: Any) -> Any:
+        loss = (second(first(x)) ** 2).mean()
+        one.minimize(loss)
+        two.minimize(second(tg.sin(x) @ tg.ones((2, 3))).sum())
+        return loss
+
+    graph = tg.trace(step, tg.f32[4, 2])
+    text = read_back(graph)
+    assert text.count("adam_update") == 1 and "optimizer_2: Adam(lr=0.2, weight_decay=0.5)" in text
+    again = tg.parse(text)
+    assert {c.path: c.initialiser for c in again.cells} == {c.path: c.initialiser for c in graph.cells}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tensorgraph.engine import init
 from tensorgraph.engine.aval import Number
 from tensorgraph.graph.call_tree import Node, Scoped
+from tensorgraph.graph.equation import CellDecl
 from tensorgraph.graph.extents import Extent, resolved
 from tensorgraph.graph.graph import Literal, typed_key
 from tensorgraph.graph.statements import NOTHING, Instance, mapped
@@ -14,7 +16,7 @@ from tensorgraph.graph.statements import NOTHING, Instance, mapped
 if TYPE_CHECKING:
     from tensorgraph.graph.definitions import Calls, Description
 
-__all__ = ["below", "member", "relative", "role", "signature"]
+__all__ = ["below", "member", "relative", "role", "signature", "starts_anywhere"]
 
 
 def below(path: str, prefix: str) -> bool:
@@ -27,12 +29,34 @@ def relative(path: str, prefix: str) -> str:
     return path[len(prefix) + 1 :] if prefix else path
 
 
-def member(calls: Calls, atom: Any) -> tuple[Any, ...]:
-    """What a cell or an instance is to the call that holds it."""
+def member(calls: Calls, atom: Any, updating: bool = False) -> tuple[Any, ...]:
+    """What a cell or an instance is to the call that holds it; `updating`: which is an optimiser's."""
     if isinstance(atom, Instance):
         return atom.name, calls.defined.get(atom)
     decl = calls.decls[atom]
-    return decl.kind, decl.requires_grad, decl.initialiser, decl.aval.dtype, decl.aval.ndim
+    start = None if updating and starts_anywhere(decl) else decl.initialiser
+    return decl.kind, decl.requires_grad, start, decl.aval.dtype, decl.aval.ndim
+
+
+def starts_anywhere(decl: CellDecl) -> bool:
+    """Whether a cell of an optimiser may start from another number in each instance, ``Adam(lr=0.01)``."""
+    number = decl.aval.ndim == 0 and decl.aval.dtype.kind == "f" and decl.kind == "buffer"
+    return number and decl.initialiser is not None and init.number_of(decl.initialiser) is not None
+
+
+def places(calls: Calls, about: Description) -> dict[Any, Any]:
+    """Where the cells and instances of a call are in it: what it keeps for a value of a list, by that one's place."""
+    listed = {
+        calls.decls[cell].path: (number, place)
+        for number, parameter in enumerate(about.parameters if calls.is_instance(about.node) else ())
+        for place, cell in enumerate(parameter.tree if isinstance(parameter.tree, list) else ())
+        if cell in calls.decls
+    }
+    found: dict[Any, Any] = {}
+    for atom, path in about.own.items():
+        name, _, rest = path.partition(".")
+        found[atom] = (name, listed[rest]) if rest in listed else path
+    return found
 
 
 def role(calls: Calls, atom: Any) -> Any:
@@ -52,9 +76,9 @@ def signature(calls: Calls, about: Description) -> Any:
     for parameter in about.parameters:
         shapes.append((parameter.name, mapped(parameter.tree, lambda atom: _argument(calls, atom, number))))
     members: list[tuple[Any, ...]] = []
-    for atom, path in about.own.items():
+    for atom, path in places(calls, about).items():
         number[atom] = ("member", path)
-        members.append((path, *member(calls, atom)))
+        members.append((path, *member(calls, atom, node.kind == "optimizer")))
     count = 0
     sizes = calls.sized.get(node, {})
 

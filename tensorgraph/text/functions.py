@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from tensorgraph.graph.equation import Equation
+from tensorgraph.graph.equation import CellDecl, Equation
 from tensorgraph.graph.graph import Graph, Var, digest
 from tensorgraph.graph.outline import NUMBERED, Outline, flat, numbered, outline
+from tensorgraph.graph.signatures import starts_anywhere
 from tensorgraph.graph.statements import Definition, Instance, Operation, leaves
 from tensorgraph.text.bodies import WIDTH, Body
 from tensorgraph.text.heads import Given, Head, Sizes
@@ -78,6 +79,13 @@ def words(lines: list[str]) -> list[str]:
     return "\n".join(lines).partition("(")[2].split()
 
 
+def start_alike(cells: Mapping[str, CellDecl], others: Mapping[str, CellDecl]) -> bool:
+    """Whether cells start as others do, but for numbers that may be said of an instance."""
+    pairs = [(cell, others[path]) for path, cell in cells.items() if path in others]
+    same = (a.initialiser == b.initialiser or (starts_anywhere(a) and starts_anywhere(b)) for a, b in pairs)
+    return len(pairs) == len(cells) == len(others) and all(same)
+
+
 def plain(definition: Definition) -> str:
     """The name of an optimiser without its number; of others the name."""
     return NUMBERED.sub("", definition.name) if definition.kind == "optimizer" else definition.name
@@ -115,18 +123,28 @@ class _Text:
                 if isinstance(statement, Operation) and statement.eq.bodies():
                     found += self.inner(statement.eq, definition.name)
             lines = self.function(definition, head)
-            if not self.reads_as_another(definition, lines):
+            if definition.kind != "optimizer" or not self.reads_as_another(definition, lines):
                 self.written[definition] = lines
                 found.append(lines)
         return found
 
     def reads_as_another(self, definition: Definition, lines: list[str]) -> bool:
-        """Whether a function stands there already: optimisers of other cells are other definitions, and read alike."""
+        """Whether a function stands there already: optimisers of other cells are other definitions, and read alike.
+
+        So do those of which only the numbers differ that they start from: these stand behind their instances.
+        """
+        own = self.heads[definition]
         for other, known in self.written.items():
-            alike = definition.kind == other.kind == "optimizer" and plain(definition) == plain(other)
-            if alike and words(lines) == words(known):
+            told = self.heads[other].told
+            if other.kind != "optimizer" or plain(definition) != plain(other) or not start_alike(own.told, told):
+                continue
+            if own.told != told:
+                self.heads[definition] = Head(self.sizes, definition, self.closed, told)
+                lines = self.function(definition, self.heads[definition])
+            if words(lines) == words(known):
                 self.sizes.said[definition] = other.name
                 return True
+        self.heads[definition] = Head(self.sizes, definition, self.closed)
         return False
 
     def inner(self, eq: Equation, base: str) -> list[list[str]]:

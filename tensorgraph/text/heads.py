@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tensorgraph.engine import init
 from tensorgraph.engine.aval import Aval, short_dtype
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.definitions import Description
 from tensorgraph.graph.equation import CellDecl, is_number
 from tensorgraph.graph.graph import Var, is_literal
 from tensorgraph.graph.outline import Outline
+from tensorgraph.graph.signatures import starts_anywhere
 from tensorgraph.graph.statements import Definition, Instance, Member
 from tensorgraph.text.literals import aval_text, literal_text, quoted
 from tensorgraph.text.names import identifier
@@ -89,9 +91,13 @@ class Head:
         How a member is reached from an instance: ``blocks[3]``; the class is empty for cells.
     bundles, trees : list of (tree, name)
         Lists of cells or instances among the members, containers among the arguments.
+    told : mapping of str to CellDecl
+        By their paths the cells of which it says what they start from; of another definition, if that is given.
     """
 
-    def __init__(self, sizes: Sizes, definition: Definition, closed: set[str]) -> None:
+    def __init__(
+        self, sizes: Sizes, definition: Definition, closed: set[str], told: Mapping[str, CellDecl] | None = None
+    ) -> None:
         self.sizes, self.definition = sizes, definition
         self.calls: list[Description] = sizes.outline.calls.get(definition, [])
         self.closed = closed
@@ -103,6 +109,9 @@ class Head:
         self.places: dict[tuple[str, str], str] = {}
         self.bundles: list[tuple[Any, str]] = []
         self.trees: list[tuple[Any, str]] = []
+        own = [member for member in definition.members if type(member.value) is Var]
+        cells = {member.path: definition.decls[member.value] for member in own}
+        self.told = cells if told is None else told
         self.given_names = self._name_parameters()
         self._declare_members()
         self._declare_parameters()
@@ -243,7 +252,17 @@ class Head:
             if about.instance is not None:
                 own = fixed.get(about.instance)
                 self.sizes.given[about.instance] = tuple(row[position] for row in known) if own is None else own.sizes
-                self.sizes.starts[about.instance] = "" if own is None else own.starts
+                self.sizes.starts[about.instance] = self._starts(about.node.path) if own is None else own.starts
+
+    def _starts(self, path: str) -> str:
+        """The numbers that cells of an instance start from, and those of the first instance do not: ``lr=0.01``."""
+        found = []
+        told = self.told if self.definition.kind == "optimizer" else {}
+        for name, known in told.items():
+            decl = self.definition.decls[self.sizes.paths[f"{path}.{name}" if path else name]]
+            if starts_anywhere(decl) and decl.initialiser != known.initialiser:
+                found.append(f"{name}={init.number_of(decl.initialiser or '')!r}")
+        return ", ".join(found)
 
     def _rows(self) -> list[tuple[int, ...]]:
         found: list[tuple[int, ...]] = []
@@ -334,7 +353,7 @@ class Head:
         wanted = member.path or snake(member.value.name)
         name = self.fresh(wanted)
         said = self._kind(member, count)
-        start = "" if isinstance(member.value, Instance) else initialiser_text(self.definition.decls[member.value])
+        start = initialiser_text(self.told[member.path]) if type(member.value) is Var else ""
         self.members.append(f"{name}: {said if name == member.path else f'At[{quoted(member.path)}, {said}]'}{start}")
         self._place(member, name)
 
