@@ -103,6 +103,17 @@ def test_draw_writes_files(folder, capsys):
         assert capsys.readouterr().out == f"Sequential: 3 ops: written to {name}\n"
 
 
+def test_draw_takes_a_size(folder, capsys, monkeypatch):
+    asked = []
+    draw = tg.draw
+    told = lambda *args, **given: asked.append(given["size"]) or draw(*args, **given)
+    monkeypatch.setattr("tensorgraph.viz.draw", told)
+    assert main(["draw", "cli_models:with_example", "--size", "1280x640"]) == 0 and asked == [(1280, 640)]
+    with pytest.raises(SystemExit):
+        main(["draw", "cli_models:with_example", "--size", "large"])
+    assert "expected a width and a height in pixels, such as 1280x640; got 'large'" in capsys.readouterr().err
+
+
 def test_draw_tells_what_is_wrong(saved, capsys, folder):
     for arguments, message in (
         (["cli_models"], "neither a file nor module:name"),

@@ -13,11 +13,11 @@ from viz_pages import needs_engine
 
 import tensorgraph as tg
 from tensorgraph.native import machine
-from tensorgraph.viz import draw
+from tensorgraph.viz import draw, mimebundle
 from tensorgraph.viz.model.fold import loops_of
 from tensorgraph.viz.model.functions import with_functions
 from tensorgraph.viz.model.joins import MOST_JOINS
-from tensorgraph.viz.model.levels import Plan, coarser, coarser_steps
+from tensorgraph.viz.model.levels import Plan, coarser, coarser_steps, packed
 from tensorgraph.viz.render.extent import extent
 
 LONG = ("transformer step", "flat", "maml step")  # to compile
@@ -39,6 +39,25 @@ def plan(graph):
 def test_words_are_ten_pixels_high_on_a_screen(name):
     wide, high = size(draw(PROGRAMS[name]()))
     assert 9 * min(1920 / wide, 1080 / high) >= 10, (wide, high)
+
+
+@needs_engine
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "transformer loss"])
+def test_words_are_nine_pixels_high_on_a_small_canvas(name):
+    wide, high = size(draw(PROGRAMS[name](), size=(1280, 640)))
+    assert 9 * min(1280 / wide, 640 / high) >= 9, (wide, high)
+
+
+@needs_engine
+def test_a_size_is_of_all_of_a_drawing_and_of_what_nothing_is_said():
+    graph = PROGRAMS["u-net step"]()
+    boxes = [len(draw(graph, size=asked).nodes) for asked in ((800, 500), (1280, 640), None, (4000, 4000))]
+    assert boxes == sorted(boxes) and boxes[1] < boxes[2]
+    assert len(draw(graph, size=(800, 500), level="op").nodes) == len(draw(graph, level="op").nodes)
+    svg = mimebundle(graph)["image/svg+xml"]  # a notebook has no room for a screen
+    assert boxes[0] <= svg.count('class="node') <= boxes[1]
+    with pytest.raises(ValueError, match=r"size\[0\] must be an integer at least 100"):
+        draw(graph, size=(20, 30))
 
 
 @needs_engine
@@ -108,6 +127,23 @@ def test_nothing_is_lost_in_a_coarser_drawing(name):
         assert sorted(i for node in drawing.nodes for i in node.members) == list(range(len(graph.equations)))
         found += 1
     assert found >= 2
+
+
+@pytest.mark.parametrize("name", ["vae step", "gan step", "u-net forward", "demo step", "maml step"])
+def test_nothing_is_lost_where_neighbours_are_joined(name):
+    graph = with_functions(PROGRAMS[name]())
+    found = []
+    for drawing, notes in packed(graph, plan(graph), name.endswith("step")):
+        assert {i for node in drawing.nodes for i in node.members} == set(range(len(graph.equations)))
+        assert any("joined to stay readable" in note for note in notes)
+        found.append(len(drawing.nodes))
+    assert found and found == sorted(found, reverse=True)
+
+
+def test_a_module_that_is_joined_with_ops_names_these():
+    drawing = draw(PROGRAMS["two inputs step"](), size=(1280, 640))
+    assert "Linear image, tanh" in titles(drawing, "module")
+    assert "grad Linear score, softmax_cross_entropy, ..." in titles(drawing, "gradient")
 
 
 @given(nets(), st.integers(0, MOST_JOINS))

@@ -31,8 +31,10 @@ __all__ = ["LEVELS", "draw", "mimebundle", "picture"]
 
 Depth: TypeAlias = Annotated[int, Range(1, word="a positive integer (level='summary' draws one box)")]
 
+Side: TypeAlias = Annotated[int, Range(100, 100_000)]
 Level: TypeAlias = Literal["auto", "summary", "module", "op", "training", "compiled"]
 LEVELS = get_args(Level)
+NOTEBOOK = 900, 640  # pixels
 NOTEBOOK_TIMEOUT = 5.0
 
 
@@ -49,6 +51,7 @@ def draw(
     overlay: Any = None,
     theme: Literal["auto", "light", "dark"] = "auto",
     direction: Direction = "auto",
+    size: tuple[Side, Side] | None = None,
     timeout: Positive = 20.0,
     **keywords: Any,
 ) -> Drawing:
@@ -89,6 +92,9 @@ def draw(
     direction : {"auto", "down", "right"}
         Which way values flow: down, a long chain in several columns where its words stay larger so (``"auto"``) or in
         one; or to the right, as slides are wide.
+    size : tuple of int, optional
+        Width and height in pixels, ``(1280, 640)``, in which all of the drawing is to be read: where nothing is said of
+        how much is drawn, so many boxes that words stay about ten pixels high. Default: a screen of 1920 by 1080.
     timeout : float
         Seconds that a layout may take. A drawing that would take longer is simplified before; `Drawing.notes` says how.
     **keywords
@@ -122,7 +128,7 @@ def draw(
     sizes: dict[str, int] = {}
     if isinstance(target, Compiled) and not examples and not keywords:
         if level == "compiled":
-            drawing = compiled_drawing(target, (), Plan(level, depth, paths, focus, hops), overlay)
+            drawing = compiled_drawing(target, (), Plan(level, depth, paths, focus, hops, size=size), overlay)
             return replace(drawing, theme=theme, direction=direction, timeout=float(timeout))
         target = target.graph
     if isinstance(target, Template) and not examples and not keywords:
@@ -135,9 +141,9 @@ def draw(
         graph, paths = expanded(graph, paths)
     given = tuple(value for _, value in called_by_name(target, examples, keywords)) if keywords else examples
     if level == "compiled":
-        drawing = compiled_drawing(graph, given, Plan(level, depth, paths, focus, hops), overlay)
+        drawing = compiled_drawing(graph, given, Plan(level, depth, paths, focus, hops, size=size), overlay)
     else:
-        drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
+        drawing = drawn(graph, Plan(level, depth, paths, focus, hops, size=size))
         if overlay is not None:
             from tensorgraph.viz.model.overlay import apply
 
@@ -176,7 +182,7 @@ def mimebundle(target: Any) -> dict[str, Any]:
     Never raises: where a picture fails, the text says why.
     """
     try:
-        drawing = target if isinstance(target, Drawing) else picture(target, timeout=NOTEBOOK_TIMEOUT)
+        drawing = target if isinstance(target, Drawing) else _in_notebook(target)
         bundle = {"text/plain": drawing.text()}
     except Exception as error:  # a notebook shows what it can
         return {"text/plain": f"{_described(target)}\n(no drawing: {clean(error, 1_200)})"}
@@ -185,6 +191,11 @@ def mimebundle(target: Any) -> dict[str, Any]:
     except Exception as error:
         bundle["text/plain"] += f"(no picture: {clean(error, 1_200)})\n"
     return bundle
+
+
+def _in_notebook(target: Any) -> Drawing:
+    sized = {} if isinstance(target, (Difference, Faults)) else {"size": NOTEBOOK}
+    return picture(target, timeout=NOTEBOOK_TIMEOUT, **sized)
 
 
 def _described(target: Any) -> str:
@@ -204,7 +215,7 @@ def _paths(expand: Any) -> tuple[str, ...] | bool:
     return paths
 
 
-OPTIONS = ("level", "depth", "expand", "focus", "hops", "overlay", "theme", "direction", "timeout")
+OPTIONS = ("level", "depth", "expand", "focus", "hops", "overlay", "theme", "direction", "size", "timeout")
 
 
 def _graph_of(target: Any, examples: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:

@@ -45,6 +45,9 @@ def add_commands(commands: Any) -> None:
         "--direction", default="auto", choices=("auto", "down", "right"), help="which way values flow (%(default)s)"
     )
     draw.add_argument(
+        "--size", type=_size, metavar="WIDTHxHEIGHT", help="the pixels in which all is to be read (1920x1080)"
+    )
+    draw.add_argument(
         "--animate", action="store_true", help="a page of HTML that goes through the drawing step by step, with numbers"
     )
     draw.set_defaults(command=run_draw)
@@ -84,6 +87,13 @@ def _add_output(parser: argparse.ArgumentParser, otherwise: str) -> None:
     parser.add_argument("--theme", default="auto", choices=("auto", "light", "dark"), help="(%(default)s)")
 
 
+def _size(text: str) -> tuple[int, int]:
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise argparse.ArgumentTypeError(f"expected a width and a height in pixels, such as 1280x640; got {text!r}")
+    return int(sides[0]), int(sides[1])
+
+
 def run_draw(options: argparse.Namespace) -> int:
     """``tensorgraph draw``"""
     from tensorgraph.viz import draw
@@ -92,7 +102,7 @@ def run_draw(options: argparse.Namespace) -> int:
     more = {"expand": options.expand} if options.expand else {}
     drawing = draw(
         target, *examples, level=options.level, depth=options.depth, focus=options.focus, hops=options.hops,
-        overlay=options.overlay, theme=options.theme, direction=options.direction, **more,
+        overlay=options.overlay, theme=options.theme, direction=options.direction, size=options.size, **more,
     )  # fmt: skip
     if options.animate:
         _write_page(drawing, options)

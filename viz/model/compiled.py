@@ -47,7 +47,7 @@ def compiled_drawing(target: Graph | Compiled, args: Sequence[Any], asked: Plan,
     # 2. kernels joined as far as is asked, or until their words can be read;
     # 3. figures, numbers, lines.
     steps, cells = _planned(target)
-    drawing = kernels_drawn(steps)
+    drawing = replace(kernels_drawn(steps), size=asked.size)
     box_of = {node.path: node.id for node in drawing.nodes}
     every = len(drawing.nodes)
     if not asked.whole:

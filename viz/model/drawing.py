@@ -156,6 +156,8 @@ class Drawing:
         Seconds a layout may take.
     direction : {"auto", "down", "right"}
         Which way values flow.
+    size : tuple of int or None
+        Pixels, width and height, in which all of the drawing is to be read; None for a screen and a page.
     source : Graph or None
         The graph whose equations `Node.members` counts, where there is one: `html` draws what is inside a box from it.
     painter : callable or None
@@ -180,6 +182,7 @@ class Drawing:
     theme: str = field(default="auto", compare=False)
     timeout: float = field(default=20.0, compare=False)
     direction: Direction = field(default="auto", compare=False)
+    size: tuple[int, int] | None = field(default=None, compare=False)
     source: Graph | None = field(default=None, compare=False, repr=False)
     painter: Any = field(default=None, compare=False, repr=False)
 

@@ -45,6 +45,7 @@ class Plan:
     hops: int
     loops: tuple[Occurrence, ...] = ()  # of the text
     tight: int = 0  # how much is joined that is of no module of its own, see `joined`
+    size: tuple[int, int] | None = None  # see `Drawing`
 
     @property
     def opened(self) -> tuple[str, ...]:
@@ -88,6 +89,7 @@ def _drawn(graph: Graph, plan: Plan) -> Drawing:
         return summary(graph)
     step = plan.level == "training" or (plan.level == "auto" and plan.depth is None and _is_step(graph, plan))
     drawing, notes = _training(graph, plan) if step else _flat(graph, plan)
+    drawing = replace(drawing, size=plan.size)
     if plan.free:
         drawing, notes = _legible(graph, plan, drawing, notes)
     if plan.focus is not None:
@@ -99,13 +101,17 @@ def _drawn(graph: Graph, plan: Plan) -> Drawing:
 def _legible(graph: Graph, plan: Plan, drawing: Drawing, notes: list[str]) -> tuple[Drawing, list[str]]:
     """The first drawing, or the deepest whose words can be read on a screen and in a notebook; if there is none, on a
     screen; else that with the largest words."""
-    if len(drawing.nodes) > MOST_BOXES or (notes and drawing.level != "training"):  # joined as far as it goes
+    joined = notes and drawing.level != "training"  # as far as it goes
+    if len(drawing.nodes) > MOST_BOXES or (joined and scales(drawing)[0] >= SMALL):
         return drawing, notes
     largest, best = 0.0, (drawing, notes)
-    others = coarser_steps if drawing.level == "training" else coarser
-    for joins in (range(MOST_JOINS), range(MOST_JOINS, MOST_JOINS + 1)):  # the last one hides how ops are connected
+    step = drawing.level == "training"
+    others = coarser_steps if step else coarser
+    joins = (range(MOST_JOINS), range(MOST_JOINS, MOST_JOINS + 1))  # the last one hides how ops are connected
+    ways = [] if joined else [others(graph, plan, some) for some in joins]
+    for way in (*ways, packed(graph, plan, step)):
         on_screen: tuple[Drawing, list[str]] | None = None
-        for other, more in chain([(drawing, notes)], others(graph, plan, joins)):
+        for other, more in chain([(drawing, notes)], way):
             screen, page = scales(other)
             if min(screen, page) >= SMALL:
                 return other, more
@@ -126,22 +132,40 @@ def coarser(graph: Graph, plan: Plan, joins: Sequence[int]) -> Iterator[tuple[Dr
             boxes, notes = _modules(graph, replace(plan, depth=depth, tight=tight), FRAMED)
             if len(boxes) >= FEWEST and len(boxes) not in drawn:
                 drawn.add(len(boxes))
-                yield build(graph, boxes, "module"), notes
+                yield replace(build(graph, boxes, "module"), size=plan.size), notes
+
+
+def packed(graph: Graph, plan: Plan, step: bool) -> Iterator[tuple[Drawing, list[str]]]:
+    """Drawings of fewer and fewer boxes in which neighbours are joined, whatever they are; of no templates."""
+    one = _Step.of(graph) if step else None
+    plan = replace(plan, tight=MOST_JOINS, depth=1 if depths(graph, one.forward if one else None) else None)
+    boxes, notes = _modules(graph, plan, FRAMED) if one is None else one.boxes(plan)
+    if any(box.others for box in boxes):
+        return
+    number = len(boxes)
+    for most in range(number - 1, FEWEST, -1):
+        found = pack(graph, boxes, most)
+        if len(found) < number:
+            number = len(found)
+            drawing = build(graph, found, "module") if one is None else one.drawing(found, True)
+            yield replace(drawing, size=plan.size), [*notes, f"{count(len(boxes), 'box')} joined to stay readable"]
 
 
 def coarser_steps(graph: Graph, plan: Plan, joins: Sequence[int]) -> Iterator[tuple[Drawing, list[str]]]:
     """Mirrored steps of fewer and fewer boxes: all that an optimiser does becomes one before ops are joined."""
     step = _Step.of(graph)
-    for depth in (None, *range(depths(graph, step.forward) - 1, 0, -1)):
+    deeper = [None, *range(depths(graph, step.forward) - 1, 0, -1)]
+    shallowest = deeper[-1]
+    for depth in deeper:
         drawn: set[int] = set()
         for tight, gathered in ((0, False), *[(n, True) for n in joins]):
             boxes, notes = step.boxes(replace(plan, depth=depth, tight=tight))
             if len(boxes) < FEWEST or (tight and len(boxes) in drawn):
                 continue
             drawn.add(len(boxes))
-            drawing = step.drawing(boxes, gathered)
+            drawing = replace(step.drawing(boxes, gathered), size=plan.size)
             yield drawing, notes
-            if scales(drawing)[0] < HOPELESS:
+            if depth != shallowest and scales(drawing)[0] < HOPELESS:
                 break
 
 

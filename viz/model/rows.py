@@ -20,6 +20,7 @@ __all__ = [
 
 MOST_PORTS = 12  # operands of a box at which edges end; with more, the words would be a wall
 MOST_TOLD = 4  # joined ops of which each is named
+MOST_BESIDE = 1  # ops that are named with the module that they are joined with
 MOST_WRITTEN = 32  # characters of the names of cells that a box writes; with more, they are counted
 
 
@@ -170,7 +171,7 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
     the type that enters, parameters."""
     if box.kind == "modules":
         first, last = relative(box.scope, frame), relative(box.last, frame)
-        scopes = {facts.graph.equations[i].scope for i in box.equations}
+        scopes = {facts.graph.equations[i].scope for i in box.equations} - {""}
         rows = [
             Row("title", clean(f"{first} ... {last}")),
             Row("detail", f"{count(len(scopes), 'module')}, {count(len(box.equations), 'op')}"),
@@ -197,7 +198,10 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
         rows = [module_title(facts, box.scope, frame)]
         if calls > 1:
             rows[0] = Row("title", f"{rows[0].text}, call {calls}")
-        if box.scope not in facts.classes:
+        beside = [i for i in box.equations if not f"{facts.graph.equations[i].scope}.".startswith(f"{box.scope}.")]
+        if beside:  # joined with a module
+            rows[0] = Row("title", clean(f"{rows[0].text}, {heaviest(facts.graph, beside, MOST_BESIDE)}"))
+        elif box.scope not in facts.classes:
             rows.append(Row("detail", clean(heaviest(facts.graph, box.equations))))
     types = list(dict.fromkeys(type_text(v.aval) for v in leaving))
     alarm = any(facts.changes_dtype(v) for v in leaving)

@@ -199,10 +199,14 @@ def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None
 
 
 def pack(graph: Graph, boxes: Sequence[Box], most: int) -> list[Box]:
-    """At most about `most` boxes: neighbours are joined, of one parent where possible."""
+    """At most about `most` boxes: neighbours are joined, of one parent where possible, but gradients and optimisers."""
     size = -(-len(boxes) // most)
     packed: list[Box] = []
     held: list[Box] = []
+
+    def optimises(box: Box) -> bool:
+        call = graph.equations[box.equations[0]].call
+        return call is not None and any(around.kind == "optimizer" for around in call.callers())
 
     def close() -> None:
         if len(held) == 1:
@@ -215,7 +219,7 @@ def pack(graph: Graph, boxes: Sequence[Box], most: int) -> list[Box]:
         held.clear()
 
     for box in boxes:
-        if box.kind == "gradient":
+        if box.kind == "gradient" or optimises(box):
             close()
             packed.append(box)
             continue

@@ -18,9 +18,10 @@ from tensorgraph.viz.model.budget import ranks
 from tensorgraph.viz.model.drawing import Drawing, Node
 from tensorgraph.viz.render.metrics import room
 
-__all__ = ["BELOW", "BETWEEN", "PAGE", "SMALL", "broken", "columns", "height", "width"]
+__all__ = ["BELOW", "BETWEEN", "PAGE", "POINTS", "SMALL", "broken", "columns", "height", "width"]
 
-SLIDE = (960.0, 480.0)  # points: 1280 by 640 pixels
+POINTS = 0.75  # a pixel
+SLIDE = 1280, 640  # pixels
 PAGE = 675.0  # points: the 900 pixels of a notebook's width
 MOST, MOST_IN_ORDER = 6, 16
 ROW, PORTS, AROUND, DOUBLE, POINT = 14.0, 12.0, 7.0, 8.0, 11.0  # of a box's parts
@@ -45,8 +46,10 @@ def columns(drawing: Drawing) -> dict[str, int]:
         heights[at] = max(heights[at], height(node) + BELOW)
         widths[at] += width(node)
     ends = _ends(drawing, rank, last)
-    page = math.inf if drawing.in_order else PAGE  # which could not hold as many boxes as are drawn in order
-    one = _scale([(heights, widths)], page)
+    # a page could not hold as many boxes as are drawn in order
+    page = math.inf if drawing.in_order or drawing.size is not None else PAGE
+    slide = drawing.size or SLIDE
+    one = _scale([(heights, widths)], slide, page)
     best, size = [last], one
     if one < SMALL and (drawing.in_order or drawing.level != "compiled"):  # kernels would have lines across columns
         for found in broken(heights, ends, MOST_IN_ORDER if drawing.in_order else MOST):
@@ -54,7 +57,7 @@ def columns(drawing: Drawing) -> dict[str, int]:
             high = [sum(heights[a:b]) for a, b in parts]
             if min(high) < SHORT * max(high) and not drawing.in_order:
                 continue  # two boxes beside ten
-            scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts], page)
+            scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts], slide, page)
             if scale > GAIN * size:
                 best, size = [*found, last], scale
     return {box: next(n for n, end in enumerate(best) if at <= end) for box, at in rank.items()}
@@ -72,12 +75,12 @@ def width(node: Node) -> float:
     return max(longest, default=0) + 1.5 * AROUND + BETWEEN
 
 
-def _scale(parts: Sequence[tuple[Sequence[float], Sequence[float]]], page: float) -> float:
-    """How far the columns shrink on a slide, or on a page of this width."""
+def _scale(parts: Sequence[tuple[Sequence[float], Sequence[float]]], slide: tuple[int, int], page: float) -> float:
+    """How far the columns shrink on a slide of so many pixels, or on a page of this width."""
     wide = sum(max(widths) + BESIDE for _, widths in parts)
     rows = zip_longest(*[heights for heights, _ in parts], fillvalue=0.0)  # as layout engines have them: of one height
     high = sum(map(max, rows)) + 4 * ROW  # the title and the legend
-    return min(SLIDE[0] / wide, SLIDE[1] / high, page / wide)
+    return min(slide[0] * POINTS / wide, slide[1] * POINTS / high, page / wide)
 
 
 def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:

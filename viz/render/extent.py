@@ -7,12 +7,13 @@ from collections import defaultdict
 from tensorgraph.viz.model.budget import FORWARD, ranks
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.rails import RIGHT, Rows
-from tensorgraph.viz.render.columns import BELOW, BETWEEN, PAGE, columns, height, width
+from tensorgraph.viz.render.columns import BELOW, BETWEEN, PAGE, POINTS, columns, height, width
 from tensorgraph.viz.render.metrics import room
 
 __all__ = ["extent", "scales"]
 
 SCREEN = (1440.0, 797.0)  # points: 1920 by 1080 pixels, for estimates fall short a little
+SHORT = 0.98  # the same of any size
 HEADER, LINE = 20.0, 14.0  # points: the title, and a line of the legend or a note
 SIGNS = 6  # of the legend in a line
 FRAME = 26.0, 40.0  # what a frame adds to the width and the height
@@ -30,8 +31,12 @@ def extent(drawing: Drawing) -> tuple[float, float]:
 
 
 def scales(drawing: Drawing) -> tuple[float, float]:
-    """How far a drawing shrinks where it fills a screen, and where it fills the width of a notebook."""
+    """How far a drawing shrinks where it fills a screen, and where it fills the width of a notebook; one of a size how
+    far where it fills that."""
     wide, high = extent(drawing)
+    if drawing.size is not None:
+        (across, down), most = drawing.size, SHORT * POINTS
+        return (scale := min(across * most / wide, down * most / high)), scale
     return min(SCREEN[0] / wide, SCREEN[1] / high), PAGE / wide
 
 
@@ -87,7 +92,10 @@ def _mirrored(drawing: Drawing, rows: Rows) -> tuple[float, float]:
         for widths in ({**lanes, **{(b, -1 - rank): w for (b, rank), w in row_of.items()}}, beside)
         for back in (False, True)
     )
-    saved = [room(row.text, WORDS) for edge in drawing.edges if edge.role == "saved" for row in edge.rows]
+    saved: dict[int, float] = defaultdict(float)  # words of what is kept, beside one another where a row has several
+    for edge in drawing.edges:
+        if edge.role == "saved" and edge.rows:
+            saved[rows.rank[rows.row[edge.head]]] += max(room(row.text, WORDS) for row in edge.rows)
     passing = [len(points) for side in (rows.outside, rows.left, rows.right) for points in side.values()]
-    wide = sum(parts) + max(saved, default=0.0) + 2 * BETWEEN + BESIDE * max(passing, default=0)
+    wide = sum(parts) + max(saved.values(), default=0.0) + 2 * BETWEEN + BESIDE * max(passing, default=0)
     return wide, sum(heights.values())

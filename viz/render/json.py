@@ -16,7 +16,7 @@ from tensorgraph.viz.model.drawing import Drawing
 __all__ = ["VERSION", "drawing_from_json", "to_json"]
 
 VERSION = 1  # of the layout of this JSON
-PRESENTATION = ("theme", "timeout", "direction", "source", "painter")  # of a drawing, but not of what it says
+PRESENTATION = ("theme", "timeout", "direction", "size", "source", "painter")  # of a drawing, but not of what it says
 MARK = "tensorgraph_drawing"
 NAN = "nan"  # JSON has no such number
 

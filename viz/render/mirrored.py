@@ -135,8 +135,8 @@ class Mirrored(Writer):
         lane = self.rows.lane
         results = {node.id for node in self.drawing.nodes if node.role == "output"}
         under = [node.id for node in self.drawing.nodes if node.role == "update" and node.twin in results]
-        if under and self.upward:  # below the last gradient
-            last = max(self.upward, key=lambda box: self.rows.rank[box])
+        if under and self.upward:  # below the last gradient of the first column
+            last = next(node.id for node in self.drawing.nodes if node.id in self.upward)
             self.lines.append(f"{last} -> {under[0]} [style=invis weight={CHAIN}]")
         self.lines += [
             f"{a} -> {b} [style=invis weight={CHAIN if lane.get(row[a]) == lane.get(row[b]) else 0}]" for a, b in pairs
