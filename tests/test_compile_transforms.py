@@ -9,6 +9,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.engine.tree import flatten
+from tensorgraph.native import machine
 
 Program = Callable[..., Any]
 
@@ -149,6 +150,29 @@ def test_it_is_as_eagerly(program: Program, dtype: str) -> None:
         given = numbers(dtype, seed)
         assert_near(compiled(*given), program(*given), dtype)
     assert compiled.stats.traces == 1
+
+
+@pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+def test_turns_of_loops_run_as_kernels() -> None:
+    compiled = tg.compile(gradient_of_loops)
+    compiled(*numbers("float32", 0))
+    lines = compiled.explain().splitlines()
+    assert sum(line.startswith("  loop") for line in lines) == 2, "there, and back"
+    assert sum(line.startswith("    loop") for line in lines) > 1, "in each the loop inside"
+    assert sum(line.startswith("      product") for line in lines) > 4 and not any("NumPy  " in line for line in lines)
+
+
+def test_an_error_in_a_turn_is_that_of_the_function() -> None:
+    def program(h: Any, labels: Any) -> Any:
+        return tg.scan(lambda c, i: (c + 1.0, tg.nll(c, i)), h, labels)
+
+    h, labels = tg.zeros((2, 3)), tg.tensor([[0, 1], [2, 3], [0, 0]])
+    told = []
+    for function in (program, tg.compile(program)):
+        with pytest.raises(ValueError, match=r"target\[1\] = 3 is outside") as caught:
+            function(h, labels)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -116,6 +116,18 @@ def test_kernels_are_held_against_numpy(model: str) -> None:
         np.testing.assert_allclose(cell._value, dict(eager.named_cells())[name]._value, rtol=1e-3, atol=1e-5)
 
 
+def test_what_ended_sequences_keep_is_not_held_against_numpy() -> None:
+    rng = np.random.default_rng(0)
+    x, w, u = (tg.tensor(rng.normal(size=shape)) for shape in ((2, 3, 4), (4, 8), (2, 8)))
+
+    def slope(w: Any, lengths: Any) -> Any:
+        return tg.grad(lambda w: (tg.lstm(x, w, u, lengths=lengths)[0] ** 2).sum())(w)
+
+    for lengths in ([0, 2], [3, 1]):
+        expected = slope(w, tg.tensor(lengths))
+        assert_close(tg.compile(slope, check=True)(w, tg.tensor(lengths)).numpy(), expected.numpy())
+
+
 def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = np.ones((3, 4), "float32"), tg.Buffer(np.zeros((4, 2), "float32"), name="weight")
 

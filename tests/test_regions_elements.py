@@ -236,6 +236,16 @@ def test_whole_powers_are_the_products_of_the_forward(n, dtype, width):
 
 @pytest.mark.parametrize("width", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_truth_values_and_integers_beside_floats(dtype, width):
+    x = np.array([0.0, 0.5, 2.0], dtype)
+    graph = tg.trace(lambda x: (tg.xlog1py(x, True), tg.xlogy(x, 2), tg.xlogy(x, 0.5)), x)
+    found, _ = run_graph(graph, [x], width=width)
+    for a, b in zip(found, graph(x), strict=True):
+        np.testing.assert_allclose(a, np.asarray(b), rtol=4 * np.finfo(dtype).eps, strict=True)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu_and_its_slope(approximate, dtype, width):
     x = hostile(np.random.default_rng(0), dtype)

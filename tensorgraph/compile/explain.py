@@ -27,8 +27,10 @@ def told(plan: Plan) -> str:
 def head(plan: Plan) -> str:
     """A plan in one line."""
     kernels = sum(len(step.call.records) for step in plan.steps if step.call is not None)
-    hosts = [step for step in plan.steps if step.on_host]
-    what = f"{plan.graph.name}: {kernels} runs of kernels, {len(hosts)} steps on NumPy; "
+    hosts = [step for step in plan.steps if step.on_host and step.turn is None]
+    loops = sum(step.turn is not None for step in plan.steps)
+    told = f"{loops} loops, " if loops else ""
+    what = f"{plan.graph.name}: {kernels} runs of kernels, {told}{len(hosts)} steps on NumPy; "
     return f"{what}{size(plan.arena.size)} of memory for values, {size(plan.peak)} with cells and arguments"
 
 
@@ -39,6 +41,11 @@ def _is_copied(plan: Plan, value: object) -> bool:
 def _rows(plan: Plan, step: Step) -> Iterator[tuple[str, ...]]:
     ops = " ".join(dict.fromkeys(eq.op.name for eq in step.equations))
     lines = " ".join(dict.fromkeys(str(eq.source) for eq in step.equations if eq.source is not None))
+    if step.turn is not None:
+        yield "loop", ops, lines, _where(plan, step.outputs), ""
+        for row in (row for inner in step.turn.steps for row in _rows(step.turn, inner)):
+            yield f"  {row[0]}", *row[1:]
+        return
     if step.call is None:
         yield "NumPy", ops, lines, _where(plan, step.outputs), step.why
         return
@@ -77,4 +84,6 @@ def size(nbytes: int) -> str:
 
 def reason(plan: Plan) -> str:
     """Why steps run on NumPy, each reason once; empty where none does."""
-    return "; ".join(dict.fromkeys(step.why for step in plan.steps if step.on_host))
+    hosts = [step for step in plan.steps if step.on_host]
+    said = [step.why if step.turn is None else reason(step.turn) for step in hosts]
+    return "; ".join(filter(None, dict.fromkeys(said)))

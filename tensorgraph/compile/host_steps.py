@@ -16,12 +16,14 @@ from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.forms import array_function
 from tensorgraph.graph.graph import Equation, Var
 from tensorgraph.graph.program import Program
+from tensorgraph.transforms.scan import Body
 
 __all__ = ["Environment", "HostStep"]
 
 ndarray = np.ndarray
 
 Action = Callable[[list[Any]], None]
+Turn = Callable[[Sequence[Any]], list[Any]]
 
 
 class HostStep:
@@ -40,16 +42,18 @@ class HostStep:
         Slots that nobody reads afterwards.
     words : sequence of sequence of (int, int)
         For each output the words of tapes that are to say where it is, and how far behind its beginning.
+    turn : callable, optional
+        Of a loop: what runs one of its turns in the place of NumPy.
     """
 
     def __init__(
         self, program: Program, at: int, targets: Sequence[Array | None], volatile: Sequence[int] = (),
-        last: Sequence[int] = (), words: Sequence[Sequence[tuple[int, int]]] = (),
+        last: Sequence[int] = (), words: Sequence[Sequence[tuple[int, int]]] = (), turn: Turn | None = None,
     ) -> None:  # fmt: skip
         self.program, self.at, self.volatile, self.last = program, at, tuple(volatile), tuple(last)
         step = program.steps[at]
         eq = step.equation
-        self.function = array_function(eq)
+        self.function = array_function(eq if turn is None else _turned(eq, turn))
         self.inputs, self.several = step.inputs, len(eq.outputs) != 1 or eq.op.signature.variadic
         numbers = (is_number(var) for var in eq.outputs)
         words = words or [()] * len(eq.outputs)
@@ -87,6 +91,12 @@ class HostStep:
         return value
 
 
+def _turned(eq: Equation, turn: Turn) -> Equation:
+    """A loop whose turns are run by another."""
+    body = Body(eq.attrs["body"].outputs, turn)
+    return Equation(eq.op, eq.inputs, {**eq.attrs, "body": body}, eq.outputs, eq.call, eq.source, eq.origin)
+
+
 class Look:
     """An equation that only looks at memory otherwise, on NumPy: at what is another array at each call."""
 
@@ -104,6 +114,13 @@ class Look:
 class Environment:
     """What NumPy's steps need of a plan: which slots hold what before a run, and what to do on the way.
 
+    Parameters
+    ----------
+    plan : Plan
+    memory : Memory
+    turn_of : callable
+        Gives what runs the turns of a loop by their plan.
+
     Attributes
     ----------
     template : list
@@ -112,8 +129,8 @@ class Environment:
         What of that, and of arguments and cells, is read.
     """
 
-    def __init__(self, plan: Plan, memory: Memory) -> None:
-        self.plan, self.memory = plan, memory
+    def __init__(self, plan: Plan, memory: Memory, turn_of: Callable[[Plan], Turn]) -> None:
+        self.plan, self.memory, self.turn_of = plan, memory, turn_of
         self.read: set[Var] = set()
         self.there: set[Var] = {*plan.graph.inputs, *plan.graph.consts, *(decl.var for decl in plan.graph.cells)}
         self.there.update(plan.layout.folded)
@@ -196,7 +213,8 @@ class Environment:
         volatile = [self.slot(var) for var in dict.fromkeys(eq.variables()) if self._is_volatile(var)]
         last = [self.slot(var) for var in self.dying.get(number, ())]
         words = [self.memory.words.get(plan.layout.places[var].buffer, ()) for var in eq.outputs]
-        yield HostStep(self.program, self.number_of[id(eq)], targets, volatile, last, words)
+        turn = None if step.turn is None else self.turn_of(step.turn)
+        yield HostStep(self.program, self.number_of[id(eq)], targets, volatile, last, words, turn)
 
     def repeat(self, eq: Equation, env: list[Any]) -> None:
         """Run an equation of a kernel on NumPy, for its error; its results are let go."""

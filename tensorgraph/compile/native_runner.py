@@ -64,7 +64,7 @@ class NativeRunner:
         self.is_short = alone and headers_are_known() and is_light(plan.steps)
         memory, order = laid(plan, [looking_record()] if self.is_short else [], copies)
         self.memory, self.verdicts, self.status = memory, memory.verdicts, memory.verdicts.status
-        self.environment = environment = Environment(plan, memory)
+        self.environment = environment = Environment(plan, memory, lambda turn: NativeRunner(turn, ()).run)
         self.actions: list[Action] = []
         for item in order[:-1]:
             self.actions += [_running(item)] if isinstance(item, Tape) else environment.step(item)

@@ -19,6 +19,7 @@ from tensorgraph.compile.selection import Draft, RuleOf, Step, buffers_read, dra
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Var, Write
 from tensorgraph.native.places import Buffer, Place
+from tensorgraph.transforms.scan import scan_op
 
 __all__ = ["Plan", "plan"]
 
@@ -102,6 +103,9 @@ def plan(
     layout = begun.layout
     if begun.graph is not graph:
         layout.serve(graph)
+    for step in begun.steps:
+        if step.on_host and step.equations[0].op is scan_op and step.turn is None:
+            step.turn = _turn(step.equations[0], rule_of, grouped, exact)
     steps = ordered(begun.steps, layout, graph)
     final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
     made = Plan(graph, layout, steps, final, exact=exact, begun=begun)
@@ -112,6 +116,12 @@ def plan(
     made.fresh, made.handed = given_away(made), taken(made)
     made.arena = arena(spans(made))
     return made
+
+
+def _turn(eq: Equation, rule_of: RuleOf, grouped: bool, exact: bool) -> Plan | None:
+    """How a turn of a loop runs; None where NumPy would do all of it."""
+    made = plan(eq.attrs["body"].transform(), rule_of, grouped, exact=exact)
+    return None if all(step.on_host and step.turn is None for step in made.steps) else made
 
 
 def fills(place: Place) -> bool:

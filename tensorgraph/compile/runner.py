@@ -105,7 +105,7 @@ def runner_of(
     if not options.wait:
         return Later(graph, cells, lambda: runner_of(graph, cells, replace(options, wait=True)))
     made = plan(graph, exact=options.exact, drafted=drafted or draft(graph, exact=options.exact, earlier=earlier))
-    if all(step.on_host for step in made.steps):
+    if all(step.on_host and step.turn is None for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
     return CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
 

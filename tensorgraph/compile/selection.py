@@ -34,6 +34,8 @@ class Step:
         None where NumPy runs it.
     why : str
         Why NumPy does.
+    turn : Plan or None
+        Of a loop, whose turns NumPy goes through: how each of them runs.
     may_fail : bool
         Whether it can end a run when it is reached. A kernel's checks of arguments and cells alone can be made before.
     reads : list of Buffer or None
@@ -47,6 +49,7 @@ class Step:
     call: Call | None = None
     why: str = ""
     may_fail: bool = True
+    turn: Any = None
     reads: list[Buffer] | None = None
     over: dict[Var, list[Buffer]] = field(default_factory=dict)
 

@@ -351,11 +351,13 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
 def relocate(error: Any, file: str, line: int, within: Iterable[str]) -> None:
     """Have an error that names the line of whoever runs a graph name the line that was traced, and the functions of
     ours that this runs, as it would there."""
-    if hasattr(error, "explained"):
+    if not hasattr(error, "explained"):
+        return
+    if not hasattr(error, "relocated"):  # not by the graph that runs this one in a loop
         call, why = error.explained
-        error.args = (f"{call} ({file}:{line}): {why}",)
-        for label in within:
-            begin_by(error, label)
+        error.args, error.relocated = (f"{call} ({file}:{line}): {why}",), True
+    for label in within:
+        begin_by(error, label)
 
 
 def abstract(item: Any) -> Any:

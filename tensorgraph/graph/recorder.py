@@ -48,7 +48,7 @@ class CallRecorder:
         call = self.frames.note(frame, direct, outputs, inner)
         where = source_of(frame.f_code, frame.f_lasti)
         assert where is not None
-        return call, Source(*where, () if direct else functions_around(2))
+        return call, Source(*where, functions_around(2))
 
     def caller(self) -> tuple[Any, bool]:
         """The user's frame that is running, if it says where equations come from, and whether it calls an op itself."""

@@ -157,7 +157,9 @@ class Arithmetic:
         """Values of one type: numbers that are known take that of the others, numbers get lanes beside vectors."""
         given = [v for v in values if isinstance(v, Value)]
         if not given:
-            return [self.value(v) for v in values]
+            plain = all(isinstance(v, (int, float)) and not isinstance(v, np.generic) for v in values)
+            wide = plain and any(isinstance(v, float) for v in values)
+            return [self.value(float(v) if wide else v) for v in values]
         element, lanes = self._common(values, given), max(v.lanes for v in given)
         type = vector(element, lanes) if lanes else element
         return [self.to(type, v) for v in values]

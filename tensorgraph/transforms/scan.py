@@ -22,7 +22,7 @@ from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.ops.creation import zeros
 from tensorgraph.ops.shape import astype, concatenate, reshape
 
-__all__ = ["scan", "scan_op"]
+__all__ = ["Body", "scan", "scan_op"]
 
 
 # the equation: of constants, carry and xs the last carry, the stacked outputs, and the carries before each step -------
@@ -42,6 +42,20 @@ def _infer(
     last, ys = _split([a.aval for a in body.outputs], len(carry), len(body.outputs) - len(carry))
     kept = [Aval((length, *a.shape), a.dtype) for a in carry] if states else []
     return (*last, *[Aval((length, *a.shape), a.dtype) for a in ys], *kept)
+
+
+class Body:
+    """A step as the loop's forward takes it: what it gives, and who computes that.
+
+    Parameters
+    ----------
+    outputs : sequence of Var
+    run : callable
+        Of the arrays of constants, carry and xs: those of the outputs.
+    """
+
+    def __init__(self, outputs: Sequence[Any], run: Callable[[Sequence[Any]], list[Any]]) -> None:
+        self.outputs, self.run, self.program = outputs, run, self
 
 
 def _forward(consts: Any, carry: Any, xs: Any, *, body: Any, length: int, reverse: bool, states: bool) -> Any:
