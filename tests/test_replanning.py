@@ -1,5 +1,8 @@
 """Plans at other sizes of a batch are those that are made from nothing: the same kernels, words, blocks and buffers."""
 
+import threading
+import weakref
+
 import numpy as np
 import pytest
 
@@ -141,3 +144,56 @@ def test_a_call_that_repeats_another_has_memory_of_its_own():
     x, y = (NUMBERS.normal(size=(40, 30)).astype("f4") for _ in range(2))
     for result, expected in zip(tg.compile(squares)(x, y), squares(x, y), strict=True):
         np.testing.assert_allclose(result.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_all_sizes_run_in_the_memory_of_the_largest():
+    model = dense(64, 2)
+    step = step_of(model, optimizer=False)
+    batches = {n: (NUMBERS.normal(size=(n, 64)).astype("f4"), NUMBERS.integers(0, 5, n)) for n in (90, 40, 100, 7, 170)}
+    losses = {n: step(*batch).item() for n, batch in batches.items()}
+    owners = {}
+    for known in step._entries.values():
+        memory = known[0].runner.memory
+        assert memory.arena.size == known[0].runner.plan.arena.size
+        owners.setdefault(id(memory.arena.base), []).append(memory.arena.size)
+    assert [len(sizes) for sizes in owners.values()] == [2, 3]  # a larger one is twice as large as the one before
+    for n in (170, 7, 90, 40, 7, 100):  # and what another size left there is nobody's
+        assert step(*batches[n]).item() == losses[n]
+        fresh = dense(64, 2)
+        fresh.load_state_dict(model.state_dict())
+        tg.softmax_cross_entropy(fresh(batches[n][0]), batches[n][1]).backward()
+        for a, b in zip(model.parameters(), fresh.parameters(), strict=True):
+            np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_batches_that_were_planned_for_are_not_kept():
+    step = step_of(dense(12, 1))
+    for n in (23, 37, 24):
+        x = tg.tensor(NUMBERS.normal(size=(n, 12)).astype("f4"))
+        array = weakref.ref(x.numpy().base if x.numpy().base is not None else x.numpy())
+        step(x, NUMBERS.integers(0, 5, n))
+        step(*(a[:5] for a in (NUMBERS.normal(size=(n, 12)).astype("f4"), NUMBERS.integers(0, 5, n))))
+        del x
+        assert array() is None
+
+
+def test_threads_may_call_at_several_sizes():
+    model = dense(64, 2)
+    forward = tg.compile(lambda x: tg.tanh(model(x)))
+    batches = [NUMBERS.normal(size=(n, 64)).astype("f4") for n in (150, 80, 33)]
+    with tg.no_grad():
+        expected = [forward(batch).numpy() for batch in batches]
+    wrong = []
+
+    def calls(k):
+        with tg.no_grad():
+            for _ in range(150):
+                if not np.array_equal(forward(batches[k]).numpy(), expected[k]):
+                    wrong.append(k)
+
+    threads = [threading.Thread(target=calls, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

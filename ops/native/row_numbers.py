@@ -43,6 +43,7 @@ __all__ = ["logsumexp", "std", "var", "vector_norm"]
 LANES = SIZE = 0  # constants of kernels
 VARIANCE, DEVIATION, NORM, LOG, SIZES, LARGEST = 0, 1, 2, 3, 4, 5
 KIND = VARIANCE
+DIFFERENCES, SQUARES, MAGNITUDES = 0, 1, 2  # what is summed
 
 INFINITY, SMALLEST = float("inf"), 2.0**-970  # below which squares of float64 lose digits
 EXPONENT, LEAST = 0x7FF0000000000000, 2.0**-1022
@@ -54,12 +55,12 @@ SEVERAL, BLOCK = 60_000, 20_000
 # texts ---------------------------------------------------------------------------------------------------------------
 
 
-def sum_of(p: Any, width: Any, base: Any, mean: Any, inverse: Any, squared: Any) -> Any:
-    """The sum of a row's differences from base and mean, or of their squares; of a row times `inverse`."""
+def sum_of(p: Any, width: Any, base: Any, mean: Any, inverse: Any, what: Any) -> Any:
+    """The sum of a row's differences from base and mean, of their squares or magnitudes; of a row times `inverse`."""
     total, lost = double(vset(0.0)), double(vset(0.0))
     for j in range(0, width, LANES):
         d = select(first(width - j), (double(ldm(p + j * SIZE, width - j, 0.0)) * inverse - base) - mean, 0.0)
-        v = d * d if squared else d
+        v = d * d if what == SQUARES else absolute(d) if what == MAGNITUDES else d
         if SIZE == 8:
             total, lost = with_loss(total, lost, v)
         else:
@@ -72,11 +73,11 @@ def spread_of(p: Any, width: Any, n: Any, inverse: Any) -> Any:
     """The variance of a row times `inverse`, or the sum of its squares."""
     zero = double(0.0)
     if KIND == NORM:
-        v = sum_of(p, width, zero, zero, inverse, True)
+        v = sum_of(p, width, zero, zero, inverse, SQUARES)
     else:
         base = double(load(p)) * inverse
-        mean = sum_of(p, width, base, zero, inverse, False) / double(width)
-        v = sum_of(p, width, base, mean, inverse, True) / n
+        mean = sum_of(p, width, base, zero, inverse, DIFFERENCES) / double(width)
+        v = sum_of(p, width, base, mean, inverse, SQUARES) / n
     return v
 
 
@@ -87,19 +88,6 @@ def largest(p: Any, width: Any) -> Any:
         size = absolute(ldm(p + j * SIZE, width - j, 0.0))
         top = select((size > top) | (size != size), size, top)
     return hmost(top)
-
-
-def sum_of_sizes(p: Any, width: Any) -> Any:
-    """The sum of a row's magnitudes."""
-    total, lost = double(vset(0.0)), double(vset(0.0))
-    for j in range(0, width, LANES):
-        v = absolute(double(ldm(p + j * SIZE, width - j, 0.0)))
-        if SIZE == 8:
-            total, lost = with_loss(total, lost, v)
-        else:
-            total = total + v
-    whole, less = hsum(total), hsum(lost)
-    return select(less == less, whole + less, whole)
 
 
 def number_of(p: Any, width: Any, n: Any) -> Any:
@@ -135,7 +123,7 @@ def numbers(w: Any, block: Any, blocks: Any) -> None:
             top, excess = normaliser(p, width)
             store(out + r * SIZE, select(absolute(top) < INFINITY, top + log1p(excess), top))
         elif KIND == SIZES:
-            store(out + r * SIZE, real(sum_of_sizes(p, width)))
+            store(out + r * SIZE, real(sum_of(p, width, double(0.0), double(0.0), double(1.0), MAGNITUDES)))
         elif KIND == LARGEST:
             store(out + r * SIZE, largest(p, width))
         else:

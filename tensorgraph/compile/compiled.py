@@ -19,6 +19,7 @@ from typing import Annotated, Any, overload
 from tensorgraph.arguments import Kind, checked
 from tensorgraph.compile.direct import UNLIKE, DirectCall, direct_call
 from tensorgraph.compile.entry import Entry
+from tensorgraph.compile.laying import Room
 from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.runner import Options
 from tensorgraph.compile.signatures import Leaves, Signature, arrays_of, difference
@@ -75,7 +76,7 @@ class Compiled:
         self._prepared: list[Resizing] = []
         self._fixed: frozenset[type] = frozenset()
         self._last: tuple[DirectCall, Any, Any] | None = None  # of calls like the last, and its mode and dtype
-        self._lock = threading.RLock()
+        self._lock, self._room = threading.RLock(), Room()
         functools.update_wrapper(self, function, updated=())
         if not hasattr(function, "__name__"):
             self.__name__ = name_of_function(function)
@@ -194,7 +195,7 @@ class Compiled:
             with self.stats.timed("transform"):
                 made = known.at(leaves)
             if made is not None:
-                return Entry(made, self.options, self.stats)
+                return Entry(made, self.options, self.stats, self._room)
         return None
 
     def _templates(self, leaves: Leaves) -> Iterator[Resizing]:
@@ -271,7 +272,7 @@ class Compiled:
                 error = error or refused
                 continue
             self._fixed = fixed
-            return Entry(Resizing(traced, leaves), self.options, self.stats), leaves
+            return Entry(Resizing(traced, leaves), self.options, self.stats, self._room), leaves
         assert error is not None
         raise error
 
@@ -339,8 +340,9 @@ def _after_fork() -> None:
     """A lock that another thread held is nobody's in the child."""
     for compiled in [*ALL]:
         compiled._lock = threading.RLock()
+        compiled._room.lock = threading.RLock()
         for entry in (entry for entries in compiled._entries.values() for entry in entries):
-            entry.lock = threading.RLock()
+            entry.lock = compiled._room.lock
 
 
 if hasattr(os, "register_at_fork"):

@@ -59,7 +59,7 @@ class _Text:
     def _argument(self, n: int, leaf: Any) -> bool:
         """Compare an argument with this one; False where one comparison does not tell."""
         kind, name = type(leaf), f"a{n}"
-        self.scope |= {f"t{n}": kind, f"x{n}": leaf}
+        self.scope[f"t{n}"] = kind
         if kind is ndarray or kind is Tensor:
             return self._array(n, name, leaf)
         if kind in self.fixed:
@@ -73,6 +73,7 @@ class _Text:
                 self.unless(f"{-(2**63)} <= {name} < {2**63}")
             self.arrays.append(name)
         elif example_aval(leaf) is None and flatten([leaf])[1].children[0].kind is None:
+            self.scope[f"x{n}"] = leaf
             self.unless(f"{name} is x{n}")
         elif leaf is None:
             self.unless(f"{name} is None")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.compile.gradients import gradient_cells
+from tensorgraph.compile.laying import Room
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.pulling import Pulling, has_history, pulling_of
 from tensorgraph.compile.resizing import Resizing
@@ -45,7 +45,7 @@ class Entry:
         What gives the graphs of calls that have other sizes.
     """
 
-    def __init__(self, resizing: Resizing, options: Options, statistics: Statistics) -> None:
+    def __init__(self, resizing: Resizing, options: Options, statistics: Statistics, room: Room) -> None:
         traced, leaves = resizing.traced, resizing.leaves
         graph = traced.original  # whose cells and writes are those of every size
         self.traced, self.options, self.leaves, self.statistics = traced, options, leaves, statistics
@@ -55,13 +55,12 @@ class Entry:
         parameters = {decl.var for decl in graph.cells if decl.kind == "parameter"}
         # a whole step has taken its gradients itself; what else there is may be differentiated
         steps = any(eq.is_gradient for eq in graph.equations) or any(w.cell in parameters for w in graph.writes)
-        given = any(isinstance(t, Tensor) and t._node is not None for t in leaves.tensors)
         held = any(decl.requires_grad for decl in graph.cells) or bool(graph.provenance.captured)
-        self.records = mode.grad and (given or (held and not steps))
+        self.records = mode.grad and (resizing.is_asked or (held and not steps))
         self.tree = traced.returned or (graph.out_tree.children[0] if traced.left else graph.out_tree)
         self.single = self.tree.kind is None
         self.cleared = [place for place, has in traced.left if not has and type(place) is Leaf]
-        self.lock = threading.RLock()
+        self.room, self.lock = room, room.lock
         self.tried = False
         self.direct: dict[tuple[type, ...], Any] = {}  # what runs later calls, by types of arguments
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
@@ -82,10 +81,10 @@ class Entry:
         in_cells = gradient_cells(self.graph, traced)
         if in_cells is not None:
             graph, gradients = in_cells
-            runner, drafted = gradient_runner(graph, (*traced.cells, *gradients), options, earlier)
+            runner, drafted = gradient_runner(graph, (*traced.cells, *gradients), options, earlier, self.room)
             if runner is not None:
                 return runner, {gradient.leaf for gradient in gradients}
-        return runner_of(self.graph, traced.cells, options, drafted, earlier), set()
+        return runner_of(self.graph, traced.cells, options, drafted, earlier, self.room), set()
 
     def change(self) -> str | None:
         """What has changed since the trace, in words, or None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,9 +16,30 @@ from tensorgraph.native.objects import entries
 from tensorgraph.native.places import Address, Buffer, Record
 from tensorgraph.native.tape import HEAD, Tape
 
-__all__ = ["Memory", "laid"]
+__all__ = ["Memory", "Room", "laid"]
 
 NARROWEST = 32  # bytes of a vector on every processor for which kernels are compiled
+
+
+class Room:
+    """Memory for the plans of one function, of which one runs at a time: for another size of the batch, or another
+    signature, that of the largest serves too.
+
+    Attributes
+    ----------
+    lock : RLock
+        Held while one of the plans runs.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._whole: Array = np.zeros(0, np.uint8)
+
+    def of(self, size: int) -> Array:
+        """So many bytes, in which another plan may run as well."""
+        if self._whole.size < size:  # pages that nobody touches take no memory; what grows slowly is not made each time
+            self._whole = np.zeros(max(size, 2 * self._whole.size), np.uint8)
+        return self._whole
 
 
 class Memory:
@@ -32,9 +54,9 @@ class Memory:
         behind their beginning.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, room: Room) -> None:
         self.plan = plan
-        whole = np.zeros(plan.arena.size + ALIGNMENT, np.uint8)
+        whole = room.of(plan.arena.size + ALIGNMENT)
         start = -address_of(whole) % ALIGNMENT
         self.arena = whole[start : start + plan.arena.size]
         self.start = address_of(self.arena)
@@ -96,12 +118,12 @@ def _entries(plan: Plan, records: Sequence[Record]) -> list[int]:
     return entries([record.kernel for record in records], NARROWEST if plan.exact else None)
 
 
-def laid(plan: Plan, first: Sequence[Record], last: Sequence[Record]) -> tuple[Memory, list[Tape | int]]:
+def laid(plan: Plan, first: Sequence[Record], last: Sequence[Record], room: Room) -> tuple[Memory, list[Tape | int]]:
     """The memory of a plan, and its steps: tapes, and the numbers of steps on NumPy between them.
 
     `first` and `last` are records that come before and after all steps.
     """
-    memory = Memory(plan)
+    memory = Memory(plan, room)
     parts: list[list[Record] | int] = [list(first)]  # records, and the numbers of steps on NumPy between them
     for number, step in enumerate(plan.steps):
         records = parts[-1]

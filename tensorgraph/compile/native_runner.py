@@ -15,7 +15,7 @@ from tensorgraph.compile.copying import copy_record
 from tensorgraph.compile.explain import reason, told
 from tensorgraph.compile.gradients import Gradient, leave
 from tensorgraph.compile.host_steps import Action, Environment
-from tensorgraph.compile.laying import laid
+from tensorgraph.compile.laying import Room, laid
 from tensorgraph.compile.layouts import address_of
 from tensorgraph.compile.listing import listing
 from tensorgraph.compile.plan import Plan
@@ -46,6 +46,8 @@ class NativeRunner:
         The live ones, in the order of the graph's; places of gradients behind them, where all runs as one short tape.
     alone : bool
         Whether other threads may be kept waiting while a short tape runs.
+    room : Room, optional
+        The memory in which it runs, and others, none of them meanwhile; unless given, its own.
     """
 
     # A run: (1) arguments and cells are looked at, and the tapes' words changed where arrays have moved; (2) tapes and
@@ -53,7 +55,9 @@ class NativeRunner:
     # tape, which alone writes cells, and what NumPy has for them; (5) what is given of the arena is copied. Where there
     # are kernels alone, and little to do, (1) is the first record of the only tape: one call for all of it.
 
-    def __init__(self, plan: Plan, cells: Sequence[Cell | Gradient], alone: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, cells: Sequence[Cell | Gradient], alone: bool = True, room: Room | None = None
+    ) -> None:  # fmt: skip
         self.plan, self.cells, self.reason = plan, tuple(cells), reason(plan)
         graph, layout = plan.graph, plan.layout
         self._cell_of = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
@@ -62,7 +66,7 @@ class NativeRunner:
         alone = alone and not left and all(type(a) is not Var or plan.in_arena(a) or a in fresh for a in graph.outputs)
         alone = alone and not any(step.on_host for step in plan.steps)
         self.is_short = alone and headers_are_known() and is_light(plan.steps)
-        memory, order = laid(plan, [looking_record()] if self.is_short else [], copies)
+        memory, order = laid(plan, [looking_record()] if self.is_short else [], copies, room or Room())
         self.memory, self.verdicts, self.status = memory, memory.verdicts, memory.verdicts.status
         self.environment = environment = Environment(plan, memory, lambda turn: NativeRunner(turn, ()).run)
         self.actions: list[Action] = []

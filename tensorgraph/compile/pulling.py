@@ -146,7 +146,7 @@ class Pulling:
             given[n] = wrap(values[n]).requires_grad_()
         with modes.use(grad=True, quiet=True):
             graph = trace(pullback, given, [*gs]).transform()
-        return runner_of(graph, (), self.options)
+        return runner_of(graph, (), self.options, room=self.entry.room)
 
     def again(self, values: Sequence[Any]) -> dict[int, Any]:
         """The outputs that have a history once more, through the tape."""

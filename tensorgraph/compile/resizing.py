@@ -39,20 +39,30 @@ class Resizing:
     ----------
     traced : Traced
     leaves : Leaves
-        Of the call that was traced.
+        Of the call.
     recognise : callable, optional
         Gives the graph after fused ops were found in it; unless given, they are looked for.
     simplify : callable, optional
         Gives the graph after all passes; unless given, they are run.
     drafts : list of Draft, optional
         Of plans at some sizes, the last one first; one list for all sizes.
+
+    Attributes
+    ----------
+    leaves : Leaves
+        Without the numbers.
+    shapes : list of tuple of int
+        Of the arguments.
+    is_asked : bool
+        Whether an argument asks for gradients.
     """
 
     def __init__(
         self, traced: Traced, leaves: Leaves, recognise: Callable[[], Graph] | None = None,
         simplify: Callable[[], Graph] | None = None, drafts: list[Draft] | None = None,
     ) -> None:  # fmt: skip
-        self.traced, self.leaves, self.shapes = traced, leaves, _shapes(leaves.tensors)
+        self.traced, self.leaves, self.shapes = traced, leaves.without_numbers(), _shapes(leaves.tensors)
+        self.is_asked = any(isinstance(t, Tensor) and t._node is not None for t in leaves.tensors)
         self._recognise, self._simplify = recognise, simplify
         self.drafts = [] if drafts is None else drafts
         self._known: dict[int, Types | None] = {}  # what was asked for last

@@ -16,9 +16,10 @@ from tensorgraph.compile.checking import CheckedRunner
 from tensorgraph.compile.explain import reason
 from tensorgraph.compile.gradients import Gradient
 from tensorgraph.compile.later import Later
+from tensorgraph.compile.laying import Room
 from tensorgraph.compile.native_runner import NativeRunner, is_light
 from tensorgraph.compile.on_numpy import OnNumpy
-from tensorgraph.compile.plan import plan
+from tensorgraph.compile.plan import Plan, plan
 from tensorgraph.compile.selection import Draft, draft
 from tensorgraph.engine.cells import Cell
 from tensorgraph.graph.graph import Graph
@@ -91,11 +92,13 @@ class Runner(Protocol):
 
 
 def runner_of(
-    graph: Graph, cells: Sequence[Cell], options: Options, drafted: Draft | None = None, earlier: Sequence[Draft] = ()
-) -> Runner:
+    graph: Graph, cells: Sequence[Cell], options: Options, drafted: Draft | None = None, earlier: Sequence[Draft] = (),
+    room: Room | None = None,
+) -> Runner:  # fmt: skip
     """The fastest runner there is for a graph whose cells, in the order of ``graph.cells``, are these.
 
-    The graph is transformed already: its gradients are written out. `earlier` are drafts of it at other sizes.
+    The graph is transformed already: its gradients are written out. `earlier` are drafts of it at other sizes, `room`
+    is the memory of all that the function runs.
     """
     problem = machine.reason()
     if problem is None and any(eq.is_gradient for eq in graph.equations):
@@ -107,11 +110,19 @@ def runner_of(
     made = plan(graph, exact=options.exact, drafted=drafted or draft(graph, exact=options.exact, earlier=earlier))
     if all(step.on_host and step.turn is None for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
-    return CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
+    return _native(made, cells, options, room)
+
+
+def _native(made: Plan, cells: Sequence[Cell | Gradient], options: Options, room: Room | None) -> NativeRunner:
+    return (CheckedRunner if options.check else NativeRunner)(made, cells, room=room)
 
 
 def gradient_runner(
-    graph: Graph, cells: Sequence[Cell | Gradient], options: Options, earlier: Sequence[Draft] = ()
+    graph: Graph,
+    cells: Sequence[Cell | Gradient],
+    options: Options,
+    earlier: Sequence[Draft] = (),
+    room: Room | None = None,
 ) -> tuple[NativeRunner | None, Draft | None]:
     """The runner of a graph that has places of gradients among its cells; None where it would be no short tape, and
     what was planned of it.
@@ -129,5 +140,5 @@ def gradient_runner(
     if not is_light(drafted.steps):
         return None, drafted
     made = plan(graph, exact=options.exact, drafted=drafted)
-    runner = CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
+    runner = _native(made, cells, options, room)
     return (runner, None) if runner.is_short else (None, drafted)

@@ -6,6 +6,7 @@ value, or as the one object that it is. Python's floats and integers are inputs,
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -100,6 +101,12 @@ class Leaves:
         self.signature: Signature = (
             tree, owned, tuple(keywords), tuple(keys), mode.grad, mode.implementation, default_dtype(),
         )  # fmt: skip
+
+    def without_numbers(self) -> Leaves:
+        """The same without what was given, so that its memory is free."""
+        made = copy.copy(self)
+        made.tensors, made.cells = [], []
+        return made
 
     def differs_in_sizes(self, other: Leaves) -> bool:
         """Whether the other call is like this one but for sizes of arrays, and for who asks for gradients of results:

@@ -16,6 +16,10 @@ __all__ = ["DRIVER", "HEAD", "Tape", "holding_driver"]
 
 HEAD = 3  # words before those of the kernel: its entry, the number of blocks, the number of words
 
+# There are two drivers. The one of `team` shares blocks, and could run a tape alone too; but it calls Linux's
+# semaphores, and what threads share lies in memory of theirs. This one links on every system, is made in no time where
+# a process has no record of several blocks, and runs beside the team: of two Python threads one has that, the other
+# goes alone.
 DRIVER = """
 define void @tg_drive(i64 %tape) nounwind {
 entry:
