@@ -174,3 +174,25 @@ def test_the_example_is_a_text_that_can_be_trained():
     path = Path(__file__).resolve().parent.parent / "examples" / "digits.tg.py"
     model = nn.GraphModule.from_file(path, seed=0)
     assert model(tg.ones((3, 64))).shape == (3, 10) and model.eval()(tg.ones((2, 64))).shape == (2, 10)
+
+
+def test_cells_without_an_initialiser_start_from_what_is_given_or_saved(tmp_path):
+    pytest.importorskip("safetensors")
+    weight = tg.Parameter(np.random.default_rng(0).normal(size=(4, 2)).astype("f4"), name="weight")
+    bias = tg.Parameter(np.zeros(2, "f4"), name="bias")
+    graph = tg.trace(lambda x: x @ weight + bias, tg.f32[3, 4])
+    assert "weight: Parameter[f32[4, 2]]" in str(graph) and "weight: Parameter[f32[4, 2]] =" not in str(graph)
+    with pytest.raises(ValueError, match=r'cell weight has no initialiser: give it one in the text.*"weight": \.\.\.'):
+        nn.GraphModule(graph)
+    model = nn.GraphModule(graph, state={"weight": weight})
+    wanted = graph.bind({"weight": weight, "bias": bias})(tg.ones((3, 4)))
+    np.testing.assert_array_equal(model(tg.ones((3, 4))).numpy(), wanted.numpy())
+    model.save_text(tmp_path / "net.tg.py")
+    again = nn.GraphModule.from_file(tmp_path / "net.tg.py")
+    np.testing.assert_array_equal(again.weight.numpy(), weight.numpy())
+    for state, message in (
+        ({"wait": 1.0}, "names a cell 'wait', which the graph has not; its cells are"),
+        ({"weight": np.ones(2)}, r"the cell weight is f32\[4, 2\], its state"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            nn.GraphModule(graph, state=state)

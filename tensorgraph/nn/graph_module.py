@@ -15,7 +15,7 @@ from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.nn.module import Module
 from tensorgraph.text.definitions import definitions
 from tensorgraph.text.files import beside, load_state, numbers_of, read
-from tensorgraph.text.live import first_numbers
+from tensorgraph.text.live import numbers_at_start
 from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Arrays, Template, parse
 
@@ -43,13 +43,15 @@ class GraphModule(Module):
         For the first numbers; else the process-wide generator is drawn from.
     arrays : mapping or list of arrays, optional
         Captured arrays that a text names.
+    state : mapping of str to array, optional
+        What cells start from, by their paths; others start from their initialisers, and one that has none needs this.
 
     Raises
     ------
     ParseError
         Where the text is no graph.
     ValueError
-        Where the functions declare a cell differently, or a cell has no initialiser.
+        Where the functions declare a cell differently, or a cell has no initialiser and is not in the state.
 
     Examples
     --------
@@ -70,6 +72,7 @@ class GraphModule(Module):
         sizes: Mapping[str, Extent] | None = None,
         seed: Natural | None = None,
         arrays: Arrays | None = None,
+        state: Mapping[str, Any] | None = None,
         file: str = "<text>",
     ) -> None:
         self.sizes = dict(sizes or {})
@@ -86,8 +89,14 @@ class GraphModule(Module):
             if read.at_test_time is not None:
                 self.at_test_time = parse(self.text, self.arrays, name=read.at_test_time.name, file=file)
         generator = np.random.default_rng(init.fresh_seed() if seed is None else seed)
-        for decl in self._declared():
-            self._place_cell(decl, first_numbers(decl, generator))
+        declared = self._declared()
+        known = {} if state is None else state
+        strange = sorted({*known}.difference(decl.path for decl in declared))
+        if strange:
+            every = ", ".join(decl.path for decl in declared) or "none"
+            raise ValueError(f"the state names a cell {strange[0]!r}, which the graph has not; its cells are {every}")
+        for decl in declared:
+            self._place_cell(decl, numbers_at_start(decl, known, generator))
 
     @classmethod
     @checked
@@ -95,8 +104,8 @@ class GraphModule(Module):
         """The module of a file such as ``model.tg.py``, with the trained numbers beside it where there are any."""
         target = beside(path)
         arrays = numbers_of(target, "array:") if target.exists() else {}
-        model = cls(read(path), arrays=arrays, file=str(path), **options)
         state = load_state(path)
+        model = cls(read(path), arrays=arrays, state=state, file=str(path), **options)
         if state:
             model.load_state_dict(state)
         return model

@@ -29,7 +29,7 @@ from tensorgraph.text.members import members_of, one_a_value
 from tensorgraph.text.namespace import namespace
 from tensorgraph.text.scene import CellName, Instance, PerValue, Reading, Scene, opened
 
-__all__ = ["Live", "cells", "first_numbers", "parameters"]
+__all__ = ["Live", "cells", "numbers_at_start", "parameters"]
 
 Array = np.ndarray[Any, Any]
 
@@ -162,10 +162,7 @@ class Maker:
 
     def cell(self, known: CellName) -> Cell:
         decl = CellDecl(known.path, known.var, known.kind, known.initialiser, known.requires_grad)
-        value = self.state[known.path] if known.path in self.state else first_numbers(decl, self.numbers)
-        value = value.numpy() if isinstance(value, Tensor) else np.asarray(value, known.var.aval.dtype)
-        if (value.shape, value.dtype) != (known.var.aval.shape, known.var.aval.dtype):
-            raise ValueError(f"the cell {known.path} is {known.var.aval}, its state {value.dtype}{value.shape}")
+        value = numbers_at_start(decl, self.state, self.numbers)
         own: Cell
         if known.kind == "parameter":
             own = Parameter(value, name=known.path, requires_grad=known.requires_grad)
@@ -240,6 +237,17 @@ def _below(value: Any) -> Iterator[Cell]:
             yield from _below(part)
 
 
+def numbers_at_start(decl: CellDecl, state: Mapping[str, Any], numbers: np.random.Generator) -> Array:
+    """What a cell starts from: its numbers in the state, or else by its initialiser."""
+    if decl.path not in state:
+        return first_numbers(decl, numbers)
+    value, aval = state[decl.path], decl.aval
+    value = value.numpy() if isinstance(value, Tensor) else np.asarray(value, aval.dtype)
+    if (value.shape, value.dtype) != (aval.shape, aval.dtype):
+        raise ValueError(f"the cell {decl.path} is {aval}, its state {value.dtype}{value.shape}")
+    return np.array(value)
+
+
 def first_numbers(decl: CellDecl, numbers: np.random.Generator) -> Array:
     """What a cell starts from, by its initialiser.
 
@@ -251,7 +259,10 @@ def first_numbers(decl: CellDecl, numbers: np.random.Generator) -> Array:
     if init.reserve(decl.aval.shape):
         return np.asarray(np.zeros(decl.aval.shape), decl.aval.dtype)
     if decl.initialiser is None:
-        raise ValueError(f"the cell {decl.path} has no initialiser: give it one, such as = zeros()")
+        raise ValueError(
+            f"the cell {decl.path} has no initialiser: give it one in the text, such as = zeros(), or its numbers, "
+            f'state={{"{decl.path}": ...}}'
+        )
     call = ast.parse(decl.initialiser, mode="eval").body
     assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
     options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
