@@ -24,7 +24,7 @@ from tensorgraph.ops.native.product_thin import dots, narrow
 from tensorgraph.ops.native.product_tiles import add_rows, product, product_packed
 
 __all__ = [
-    "PART", "Ending", "Products", "blocks_of", "in_order", "is_dots", "is_narrow", "is_packed", "large_tiles",
+    "CHUNK", "PART", "Ending", "Products", "blocks_of", "in_order", "is_dots", "is_narrow", "is_packed", "large_tiles",
     "packing_of", "product_call", "products_of", "records_of", "room", "tile_for", "tile_of", "with_rows",
 ]  # fmt: skip
 
@@ -126,7 +126,7 @@ def tile_for(given: Products) -> dict[str, int]:
     """
     m, n, k = given.sizes
     tile, nbytes = tile_of(m), n * k * given.b.dtype.itemsize
-    far = nbytes > LARGE // 2 or (k <= 128 and nbytes > SMALL)
+    far = nbytes > LARGE // 2 or (k <= 128 and SMALL < nbytes <= 4 * SMALL)
     return {**tile, "AHEAD": tile["AHEAD"] or (16 if far else 0)}
 
 

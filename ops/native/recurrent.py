@@ -12,6 +12,7 @@ from tensorgraph.ops.native.joining import fill
 from tensorgraph.ops.native.labels import integers_within
 from tensorgraph.ops.native.moving import copy, copy_of
 from tensorgraph.ops.native.product import product_call, tile_of
+from tensorgraph.ops.native.product_shared import product_calls
 from tensorgraph.ops.native.rows_times import CONSTANTS
 
 __all__ = ["gru", "gru_vjp", "lstm", "lstm_vjp", "rnn", "rnn_vjp"]
@@ -163,23 +164,30 @@ def _backward(call: Call, cell: int) -> bool:
     ]  # fmt: skip
     constants = {"OF_Y": g_y is not None, "STARTED": g_h is not None, "OF_C": g_c is not None}
     call.run(kernel(texts.run_back, dtype, **layer.constants, **constants), words, layer.blocks)
-    return _gradients(layer, to, states, rows(slopes), rows(side))
+    flat = rows(slopes)
+    return _gradients(layer, to, states, flat, flat if side is slopes else rows(side))
 
 
 def _gradients(layer: _Layer, to: dict[str, Any], states: Place, flat: Place, side: Place) -> bool:
     """The slopes of weights, biases and inputs, from those of the sums and of the states' part of them."""
-    call, given, count, made = layer.call, layer.given, layer.steps * layer.batch, True
+    call, given, count = layer.call, layer.given, layer.steps * layer.batch
+    parts: dict[int, tuple[Place, list[Place], list[Place]]] = {}  # by slopes: what these are multiplied with
+
+    def add(factor: Place, slopes: Place, out: Place) -> None:
+        _, factors, outs = parts.setdefault(id(slopes), (slopes, [], []))
+        factors.append(factor)
+        outs.append(out)
+
     if (du := to.get("recurrent")) is not None:
-        before = states.over((count, layer.units), states.strides[1:])
-        made &= product_call(call, before.transposed((1, 0)), side, du)
+        add(states.over((count, layer.units), states.strides[1:]).transposed((1, 0)), side, du)
     if (dw := to.get("weight")) is not None:
-        inputs = rows(copy_of(call, layer.by_step(given["x"]), "the inputs by steps"))
-        made &= product_call(call, inputs.transposed((1, 0)), flat, dw)
+        add(rows(copy_of(call, layer.by_step(given["x"]), "the inputs by steps")).transposed((1, 0)), flat, dw)
     for name, slopes in (("bias", flat), ("recurrent_bias", side)):
         if (db := to.get(name)) is not None:
             one = call.scratch((1,), layer.dtype, "one")
             call.run(kernel(texts.one_number, layer.dtype), [one.address()])
-            made &= product_call(call, one.over((count,), (0,)), slopes, db)
+            add(one.over((1, count), (0, 0)), slopes, db.over((1, *db.shape), (0, *db.strides)))
+    made = all(product_calls(call, factors, slopes, outs) for slopes, factors, outs in parts.values())
     if (dx := to.get("x")) is not None:
         by_step = call.scratch((layer.steps, layer.batch, layer.inputs), layer.dtype, "slopes of the inputs by steps")
         made &= product_call(call, flat, given["weight"].transposed((1, 0)), rows(by_step))

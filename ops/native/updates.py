@@ -30,7 +30,7 @@ DECOUPLED = NESTEROV = False
 SGD, MOMENTUM, RMSPROP, ADAM = 0, 1, 2, 3
 
 # numbers from which a record has several blocks, and how many of them a block has at least
-SEVERAL, BLOCK = 100_000, 50_000
+SEVERAL, BLOCK = 50_000, 25_000
 MOST = 256  # networks side by side
 
 
