@@ -9,9 +9,11 @@ import numpy as np
 from tensorgraph.arguments import NonNegative
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops.arithmetic import maximum
+from tensorgraph.ops.arithmetic import maximum, sqrt, square
+from tensorgraph.ops.creation import arange, full
 from tensorgraph.ops.norms import vector_norm
-from tensorgraph.ops.shape import expand_dims
+from tensorgraph.ops.rounding import floor
+from tensorgraph.ops.shape import astype, expand_dims
 from tensorgraph.ops.statistics import float_of
 
 __all__: list[str] = []
@@ -78,6 +80,20 @@ def cdist(a: TensorLike, b: TensorLike, p: float = 2.0) -> Tensor:
     return vector_norm.public(d, axis=-1, ord=p)  # type: ignore[no-any-return]
 
 
+def _pairs(n: int) -> tuple[Tensor, Tensor]:
+    """Both indices of every pair of n, in the order of the first: computed, since n may be a name in a graph.
+
+    Before row i stand i * (2n - 1 - i) / 2 pairs. A row is the smaller root of that for a pair's number, rounded down:
+    it is exact where the root is whole, and further from a whole number than float64 rounds while n is below 10**8.
+    """
+    count = max(n * (n - 1) // 2, 0)
+    number = arange.public(count)
+    width = full.public(shape=(), value=2 * n - 1, dtype="int64")
+    root = sqrt.public(astype.public(square.public(width) - 8 * number, dtype="float64"))
+    first = astype.public(floor.public((width - root) / 2.0), dtype="int64")
+    return first, number - first * (width - first) // 2 + first + 1
+
+
 @function(computed=True, examples=((((4, 3),), {}), (((3, 2),), dict(p=1.0))))
 def pdist(x: TensorLike, p: float = 2.0) -> Tensor:
     """The distances of vectors (n, elements) from each other: of the first from all others, of the second from those
@@ -90,5 +106,5 @@ def pdist(x: TensorLike, p: float = 2.0) -> Tensor:
     x = float_of(x, "pdist: x")
     if x.ndim != 2:
         raise ValueError(f"pdist: x needs the shape (vectors, elements), got {x.shape}")
-    first, second = np.triu_indices(x.shape[0], 1)
+    first, second = _pairs(x.shape[0])
     return vector_norm.public(x[first] - x[second], axis=-1, ord=p)  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ Axes = int | Sequence[int]
 
 # empty pieces beyond which a number of them is a mistake
 MOST = 1 << 20
+MOST_SLICES = 8  # of which a tensor is put together
 
 # cutting --------------------------------------------------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ def insert(x: TensorLike, places: Axes | slice, values: TensorLike, axis: int | 
     chosen = np.insert(order, places, np.arange(more) + len(order))
     full = (*x.shape[:k], more, *x.shape[k + 1 :])
     values = shape.astype.public(shape.broadcast_to.public(values, shape=full), dtype=x.dtype.name)
-    return taken(shape.concatenate.public([x, values], axis=k), chosen, k)
+    return _chosen(shape.concatenate.public([x, values], axis=k), chosen, k)
 
 
 @function(numpy=(np.delete,), examples=((((4,), 1), {}), (((3, 4), static([0, -1]), 1), {})))
@@ -203,7 +204,19 @@ def delete(x: TensorLike, places: Axes | slice, axis: int | None = None) -> Tens
     if axis is None:
         x, axis = ravel(x), 0
     k = canonical_axis(axis, x.ndim)
-    return taken(x, np.delete(np.arange(x.shape[k]), places), k)
+    return _chosen(x, np.delete(np.arange(x.shape[k]), places), k)
+
+
+def _chosen(x: Tensor, places: np.ndarray[Any, Any], axis: int) -> Tensor:
+    """The elements at places along an axis: a few slices put together where they are such, whatever the size.
+
+    So a graph captures no array as long as the axis, whose size may be a name.
+    """
+    ends = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    if len(ends) > MOST_SLICES + 1 or len(places) == 0:
+        return taken(x, places, axis)
+    parts = [taken(x, slice(int(places[a]), int(places[b - 1]) + 1), axis) for a, b in pairwise(ends)]
+    return parts[0] if len(parts) == 1 else shape.concatenate.public(parts, axis=axis)
 
 
 def _depth(blocks: Any) -> int:

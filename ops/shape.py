@@ -409,11 +409,12 @@ def _pad_x(g: Any, x_aval: Any, widths: Any, mode: Any) -> Any:
     widths = border(widths, len(x_aval.shape))
     if mode == "constant":
         return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, x_aval.shape, strict=True))]
+    from tensorgraph.ops.creation import arange, beside
     from tensorgraph.ops.index import scatter_add
 
     for axis, (n, pair) in enumerate(zip(x_aval.shape, widths, strict=True)):
         if any(pair):  # each element of the border comes back to where it was taken from
-            taken = np.pad(np.arange(n), pair, mode)
+            taken = pad(beside(g, arange, start=n), widths=pair, mode=mode)
             into = (*g.shape[:axis], n, *g.shape[axis + 1 :])
             g = scatter_add(g, [taken], key=(*(ALL,) * axis, ("index", 0)), shape=into)
     return g

@@ -204,6 +204,10 @@ MADE_OF_SIZES = {  # functions whose gradients need numbers, masks or ones as la
     "windows": (lambda x: tg.sliding_window_view(x, 3), [tg.f32["N"]]),
     "segments": (tg.vmap(lambda x, i: tg.segment_sum(x, i, num_segments=4)), [tg.f32["N", 3], tg.i64["N", 3]]),
     "rows of each": (tg.vmap(lambda x, i: x[i]), [tg.f32["N", 5, 3], tg.i64["N", 2]]),
+    "pairs": (tg.pdist, [tg.f32["N", 3]]),
+    "inserted": (lambda x: tg.insert(x, [0, 2], x[:2]), [tg.f32["N"]]),
+    "deleted": (lambda x: tg.delete(x, 1, axis=0), [tg.f32["N", 3]]),
+    "reflected": (lambda x: tg.pad(x, 2, mode="reflect"), [tg.f32["N"]]),
     "deferred": (tg.vmap(tg.grad(lambda x: (x**3).sum())), [tg.f32["N", 3]]),
 }
 
@@ -225,5 +229,7 @@ def test_gradients_of_these_are_templates():
     template = tg.trace(tg.grad(likelihood), tg.f64["N", "N"], tg.f64["N"]).differentiate()
     a, y = np.random.default_rng(0).normal(size=(4, 4)), np.arange(4.0)
     np.testing.assert_allclose(template(a, y), tg.grad(likelihood)(a, y), rtol=1e-10)
+    pairs = tg.trace(tg.pdist, tg.f32["N", 3])
+    assert [pairs.at(N=n).outputs[0].aval.shape for n in (0, 1, 2, 9)] == [(0,), (0,), (1,), (36,)]
     slope = tg.trace(tg.grad(lambda x: (x**3).sum()), tg.f32["N"])
     assert slope.batched("B").at(B=2, N=3) == slope.at(N=3).batched(2)
