@@ -54,8 +54,9 @@ PYTEST_ENV += OPENBLAS_NUM_THREADS=1
 SHARED = -n $(JOBS) --dist worksteal
 PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)
 # lines of kernels are seen to run only where they are not compiled; what makes machine code makes none there, and what
-# computes nothing or is about the project runs there as it does elsewhere
-ELSEWHERE := native plan compile viz text tune panda run data lint dist. watch demo cli
+# makes graphs of graphs, computes nothing or is about the project runs there as it does elsewhere
+ELSEWHERE := native plan compile viz text tune panda run data lint dist. watch demo cli rolling template sized rewriting \
+	explain outline diff.
 PROJECT := benchmarks blas ci. completion course design docs effort examples foreign house importing packaging stubs
 NOT_INTERPRETED = $(foreach room,$(ELSEWHERE) $(PROJECT),--ignore-glob='tests/test_$(room)*')
 # counting lines makes tests take twice as long: it ends where a test's parameters bring no new ones, and does not begin in

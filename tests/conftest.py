@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --cov, count the lines that run where some may be new, and nowhere in these test files",
     )
     group.addoption(
-        "--kills", type=int, default=5, metavar="N", help="how often a test marked `kill` kills its processes (5)"
+        "--kills", type=int, default=3, metavar="N", help="how often a test marked `kill` kills its processes (3)"
     )
 
 
@@ -132,9 +132,11 @@ def pytest_report_header() -> str:
 def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     """Refuse to test the checkout in the name of the wheel; and read without the garbage collector: all of it stays.
 
-    Where lines are counted in some tests alone, modules are loaded before, so that those they run then are.
+    Where lines are counted in some tests alone, modules are loaded before, so that those they run then are. With the
+    compilers off these are tests of kernels: others run the same lines with them on.
     """
     import tensorgraph
+    from tensorgraph import jit
 
     home = Path(tensorgraph.__file__).resolve().parent
     if os.environ.get("TENSORGRAPH_TESTED") == "wheel" and home == CHECKOUT / "tensorgraph":
@@ -144,7 +146,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     if files and manager.hasplugin("_cov"):
         from coverage import Coverage
 
-        lines = Lines(files, Coverage.current())
+        lines = Lines(files, Coverage.current(), (lambda item: True) if jit.compiled() else has_kernels)
         if manager.hasplugin("dsession"):  # this process only tells others what to run
             lines.counts(False)
         else:
@@ -187,7 +189,7 @@ def _strict() -> Iterator[None]:
 
 @pytest.fixture
 def kill_repetitions(request: pytest.FixtureRequest) -> int:
-    """How often a test that kills processes does so: 5 unless ``--kills`` says more, as `make test-kill` does."""
+    """How often a test that kills processes does so: 3 unless ``--kills`` says more, as `make test-kill` does."""
     return int(request.config.getoption("kills"))
 
 

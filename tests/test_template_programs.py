@@ -82,7 +82,7 @@ def arguments(graph: Any) -> Any:
 
 
 @given(programs(sized=True, max_steps=8))
-@examples(12)
+@examples(8)
 def test_compiled_it_runs_at_every_size(program: Program) -> None:
     with quiet():
         template = template_of(program, program.function)

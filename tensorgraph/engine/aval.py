@@ -178,7 +178,7 @@ class Aval:
         return type(other) is Aval and self.shape == other.shape and self.dtype == other.dtype
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.dtype.str))
+        return hash((self.shape, self.dtype))
 
     def __repr__(self) -> str:
         return f"{short_dtype(self.dtype)}[{', '.join(map(str, self.shape))}]"

@@ -54,20 +54,24 @@ def check(graph: Graph) -> Graph:
         if (array.shape, array.dtype) != (var.aval.shape, var.aval.dtype):
             raise GraphError(f"a constant declared {var.aval} holds {array.dtype}{array.shape}")
     copies: dict[Any, Any] = {}  # equations that were copied share their attributes: of one type they are alike
-    for number, eq in enumerate(graph.equations):
-        where = f"equation {number} ({eq.op.name})"
-        if len(eq.inputs) != len(eq.op.inputs):
+    for number, eq in enumerate(graph.equations):  # what is told of one is made where there is something to tell
+        if len(eq.inputs) != len(eq.op.signature.inputs):
+            where = _where(number, eq)
             raise GraphError(f"{where}: expected {len(eq.op.inputs)} inputs, got {len(eq.inputs)}")
         for atom in eq.atoms():
-            use(atom, where)
+            if atom not in known if type(atom) is Var else type(atom) is not Literal:
+                use(atom, _where(number, eq))
         if not eq.is_checked:  # passes keep most equations
-            types = tuple(a.aval if type(a) is Var else None for a in eq.atoms())
-            if copies.get((id(eq.attrs), types)) != [out.aval for out in eq.outputs]:
-                _check_types(eq, where)
-                copies[id(eq.attrs), types] = [out.aval for out in eq.outputs]
+            types = tuple([a.aval if type(a) is Var else None for a in eq.atoms()])
+            made = [out.aval for out in eq.outputs]
+            if copies.get((id(eq.attrs), types)) != made:
+                _check_types(eq, number)
+                copies[id(eq.attrs), types] = made
             object.__setattr__(eq, "is_checked", True)
         for var in eq.outputs:
-            define(var, where)
+            if type(var) is not Var or var in known:
+                define(var, _where(number, eq))
+            known.add(var)
     cell_vars = {decl.var for decl in graph.cells}
     written = set()
     for write in graph.writes:
@@ -88,7 +92,11 @@ def check(graph: Graph) -> Graph:
     return graph
 
 
-def _check_types(eq: Equation, where: str) -> None:
+def _where(number: int, eq: Equation) -> str:
+    return f"equation {number} ({eq.op.name})"
+
+
+def _check_types(eq: Equation, number: int) -> None:
     """Output types must be what the shape rule says of the input types."""
     if any(type(a) is Literal and a.value is Ellipsis for a in eq.atoms()):
         return  # read from a tape, which does not keep every operand
@@ -113,6 +121,7 @@ def _check_types(eq: Equation, where: str) -> None:
         if eq.residuals:
             expected = (*expected, *(eq.op.infer_residuals(avals, eq.attrs) or ()))
     except Exception as error:
-        raise GraphError(f"{where}: the shape rule fails: {error}") from error
+        raise GraphError(f"{_where(number, eq)}: the shape rule fails: {error}") from error
     if tuple(v.aval for v in eq.outputs) != tuple(expected):
-        raise GraphError(f"{where}: the shape rule gives {expected}, the outputs are {[v.aval for v in eq.outputs]}")
+        declared = [v.aval for v in eq.outputs]
+        raise GraphError(f"{_where(number, eq)}: the shape rule gives {expected}, the outputs are {declared}")

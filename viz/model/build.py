@@ -71,7 +71,7 @@ class Builder:
     def __init__(self, facts: Facts, level: str) -> None:
         self.facts, self.level = facts, level
         self.graph = facts.graph
-        self.taken: set[str] = set()
+        self.taken: dict[str, int] = {}
         self.nodes: list[Node] = []
         self.flows: dict[Flow, list[Var]] = {}
         self.box_at: dict[int, Box] = {}  # by position

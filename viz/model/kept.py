@@ -67,7 +67,7 @@ class Kept:
         near = set(box.equations)
         values: dict[str, None] = {}
         rows: dict[Var | str, Row] = {}
-        names: set[str] = set()
+        names: dict[str, int] = {}
         for i, s in entries:
             if i not in near:
                 continue

@@ -48,7 +48,7 @@ class _Kernels:
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
         self.source: dict[Var, str] = {}
-        self.taken: set[str] = set()
+        self.taken: dict[str, int] = {}
         self.place = {id(eq): n for n, eq in enumerate(plan.graph.equations)}
         self.step_of: dict[Var, Step] = {}
 

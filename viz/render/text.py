@@ -70,7 +70,7 @@ def _names(drawing: Drawing) -> dict[str, str]:
         free = own is not None and own not in paths and (taken[own] == 1 or node.role == "input")
         found[node.id] = own if own is not None and free else node.path
     long = {id: name for id, name in found.items() if len(name) > LONGEST}
-    used = {name for id, name in found.items() if id not in long}
+    used = {name: 1 for id, name in found.items() if id not in long}
     return found | {id: unique(used, cut(name, LONGEST)) for id, name in long.items()}
 
 
