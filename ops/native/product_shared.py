@@ -10,7 +10,7 @@ from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.native.words import word_at
 from tensorgraph.ops.native.packing import DEPTH, pack_columns, pack_rows
-from tensorgraph.ops.native.product import CHUNK, blocks_of, is_packed, packing_of, product_call, products_of
+from tensorgraph.ops.native.product import CHUNK, blocks_of, is_dots, is_packed, packing_of, product_call, products_of
 from tensorgraph.ops.native.product_tiles import panel
 
 __all__ = ["product_calls"]
@@ -64,7 +64,7 @@ def product_calls(call: Call, factors: Sequence[Place], b: Place, outs: Sequence
     if largest is None or len(types) > 1 or not 1 < len(given) <= MOST or not is_packed(largest):
         return all(product_call(call, a, b, out) for a, out in zip(factors, outs, strict=True))
     (m, n, k), dtype = largest.sizes, b.dtype
-    if m >= TALL or k > CHUNK or any(one.axes for one in given):
+    if m >= TALL or k > CHUNK or any(one.axes or is_dots(one) for one in given):
         return all(product_call(call, a, b, out) for a, out in zip(factors, outs, strict=True))
     blocks = blocks_of(sum(2 * one.sizes[0] for one in given) * n * k, m)
     of = packing_of(largest, blocks)
