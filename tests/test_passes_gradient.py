@@ -410,3 +410,17 @@ def test_in_no_grad_a_gradient_is_still_a_gradient() -> None:
     for function in (g, tg.trace(g, X), tg.trace(g, x), tg.trace(g, X).differentiate()):
         out, tangent = tg.jvp(function, (X,), (Y,))
         equal((out, tangent), (np.cos(X), np.zeros(3)))
+
+
+def test_a_gradient_by_the_result_of_a_fused_op():
+    labels = np.array([0, 1])
+
+    def program(x):
+        loss = tg.softmax_cross_entropy(x, labels)
+        return loss + tg.gradients(loss * loss, [loss], create_graph=True)[0]
+
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    value, slope = tg.value_and_grad(lambda x: 3.0 * tg.softmax_cross_entropy(x, labels))(tg.tensor(x))
+    found = tg.trace(tg.value_and_grad(program), x).differentiate()(x)
+    for got, expected in zip(found, (value, slope), strict=True):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-12)

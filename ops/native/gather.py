@@ -257,10 +257,10 @@ def native_getitem(call: Call) -> bool:
 def _added(call: Call, g: Place, key: Any, indices: Sequence[Any], base: Place | None, low: int | None = None) -> bool:
     """What is given added at a key: to zeros, or to an array."""
     (out,) = call.outputs
-    if out is None or g.dtype != out.dtype or out.dtype not in SINGLE_OR_DOUBLE or not g.size or 8 * out.size > MOST:
+    if out is None or g.dtype != out.dtype or out.dtype not in SINGLE_OR_DOUBLE or not g.size:
         return False
     chosen = _selection(call, key, indices, out.shape, low)
-    if chosen is None:
+    if chosen is None or (chosen.count > FEW and 8 * out.size > MOST):
         return False
     shape = (*out.shape[: chosen.lead], *chosen.ids[0].shape, *out.shape[chosen.behind :])
     if g.shape != shape:

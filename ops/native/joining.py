@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -159,16 +159,47 @@ def native_stack(call: Call) -> bool:
 
 
 def native_pad(call: Call) -> bool:
-    """A border of one number."""
-    (x,), (out,) = call.inputs, call.outputs
-    if call.attrs["mode"] != "constant" or out is None or not are_movable([x], out):
+    """A border of one number, or of what is inside: axis by axis, of the part of the result that is there by then."""
+    (x,), (out,), mode = call.inputs, call.outputs, call.attrs["mode"]
+    if out is None or not are_movable([x], out):
         return False
     widths = border(call.attrs["widths"], x.ndim)
-    if out.size != x.size:
+    if mode == "constant" and out.size != x.size:
         fill(call, out, call.attrs["value"])
+    shape = list(x.shape)
     offset = sum(before * stride for (before, _), stride in zip(widths, out.strides, strict=True))
-    place_in(call, x, out.over(x.shape, out.strides, offset))
+    place_in(call, x, out.over(shape, out.strides, offset))
+    if mode == "constant" or not out.size:
+        return True
+    for axis, (n, pair) in enumerate(zip(x.shape, widths, strict=True)):
+        stride = out.strides[axis]
+        for at, source, step, count in _runs(n, pair, mode):
+            part = [*shape[:axis], count, *shape[axis + 1 :]]
+            walked = [*out.strides[:axis], step * stride, *out.strides[axis + 1 :]]
+            place_in(
+                call,
+                out.over(part, walked, offset + source * stride),
+                out.over(part, out.strides, offset + at * stride),
+            )
+        offset -= pair[0] * stride
+        shape[axis] = out.shape[axis]
     return True
+
+
+def _runs(n: int, pair: tuple[int, int], mode: Any) -> Iterator[tuple[int, int, int, int]]:
+    """The border of an axis of n elements in runs that are evenly taken: where one begins, and what is taken there,
+    both counted from the first element inside; from one to the next taken, backwards, onwards or the same; how many."""
+    before, after = pair
+    taken = np.pad(np.arange(n), pair, mode).tolist()
+    for at, end in ((0, before), (before + n, before + n + after)):
+        while at < end:
+            step = taken[at + 1] - taken[at] if at + 1 < end else 1
+            step = step if abs(step) <= 1 else 1
+            count = 1
+            while at + count < end and taken[at + count] == taken[at] + count * step:
+                count += 1
+            yield at - before, taken[at], step, count
+            at += count
 
 
 def _written(call: Call, base: Callable[[Place], None], v: Any, indices: Any) -> bool:

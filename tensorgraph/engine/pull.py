@@ -197,6 +197,8 @@ def contributions(
         return node.attrs[name]
 
     if op.joint is not None:
+        if not any(_wants(p, needed) for p in node.parents):  # the gradient by its own result was asked for
+            return []
         if before is not None:
             before(", ".join(n for n, p in parents.items() if _wants(p, needed)))
         if op.joint.params == ("want", "*"):
