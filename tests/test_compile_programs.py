@@ -18,8 +18,8 @@ from tensorgraph.testing.programs.program import quiet
 def on_numpy() -> Any:
     """Whatever kernels there are, the steps of the graph run on NumPy."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entry, "runner_of", lambda graph, cells, options, drafted: OnNumpy(graph, cells))
-        patch.setattr(entry, "gradient_runner", lambda graph, cells, options: (None, None))
+        patch.setattr(entry, "runner_of", lambda graph, cells, *others: OnNumpy(graph, cells))
+        patch.setattr(entry, "gradient_runner", lambda *given: (None, None))
         yield
 
 

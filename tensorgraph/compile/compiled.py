@@ -341,8 +341,10 @@ def _after_fork() -> None:
     for compiled in [*ALL]:
         compiled._lock = threading.RLock()
         compiled._room.lock = threading.RLock()
+        compiled._last = None
         for entry in (entry for entries in compiled._entries.values() for entry in entries):
             entry.lock = compiled._room.lock
+            entry.direct.clear()  # which hold the lock that was
 
 
 if hasattr(os, "register_at_fork"):

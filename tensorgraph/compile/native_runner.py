@@ -316,10 +316,14 @@ class NativeRunner:
 
 def is_light(steps: Sequence[Step]) -> bool:
     """Whether a plan's kernels take so little time that other threads may wait for them."""
-    calls = [step.call for step in steps if step.call is not None]
-    if any(record.blocks > 1 for call in calls for record in call.records):
-        return False
-    return sum(place.nbytes for call in calls for place in places_in([*call.inputs, *call.outputs])) <= LIGHT
+    left = LIGHT
+    for call in [step.call for step in steps if step.call is not None]:
+        if any(record.blocks > 1 for record in call.records):
+            return False
+        left -= sum(place.nbytes for place in places_in([*call.inputs, *call.outputs]))
+        if left < 0:
+            return False
+    return True
 
 
 def _running(tape: Tape) -> Action:
