@@ -42,7 +42,7 @@ PYTEST_ARGS := $(if $(filter marked,$(SLOW)),--marked,--slow)
 endif
 ifdef COVER
 COUNTED = --cov --cov-report= $(COUNTED_IN)
-DEMANDED = --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(COUNTED_IN)
+DEMANDED = --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(COUNTED_IN) $(NOR_IN)
 endif
 
 # a program started by a test must find the installed package, not the folder it happens to start in
@@ -63,6 +63,9 @@ NOT_INTERPRETED = $(foreach room,$(ELSEWHERE) $(PROJECT),--ignore-glob='tests/te
 # these rooms, which have much running together that others run apart
 TOGETHER := course examples house docs design benchmarks template_programs sized_programs lint_clean
 COUNTED_IN = $(foreach room,$(TOGETHER),--no-lines-of='test_$(room).py')
+# nor, where nothing is compiled, in these: the kernels that they run have tests of their own
+NOR_IN = $(foreach room,passes train trace regions resizing programs jacobians calls vmap_nesting,\
+	--no-lines-of='test_$(room)*')
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel

@@ -132,11 +132,9 @@ def pytest_report_header() -> str:
 def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     """Refuse to test the checkout in the name of the wheel; and read without the garbage collector: all of it stays.
 
-    Where lines are counted in some tests alone, modules are loaded before, so that those they run then are. With the
-    compilers off these are tests of kernels: others run the same lines with them on.
+    Where lines are counted in some tests alone, modules are loaded before, so that those they run then are.
     """
     import tensorgraph
-    from tensorgraph import jit
 
     home = Path(tensorgraph.__file__).resolve().parent
     if os.environ.get("TENSORGRAPH_TESTED") == "wheel" and home == CHECKOUT / "tensorgraph":
@@ -146,7 +144,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     if files and manager.hasplugin("_cov"):
         from coverage import Coverage
 
-        lines = Lines(files, Coverage.current(), (lambda item: True) if jit.compiled() else has_kernels)
+        lines = Lines(files, Coverage.current())
         if manager.hasplugin("dsession"):  # this process only tells others what to run
             lines.counts(False)
         else:

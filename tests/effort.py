@@ -60,20 +60,12 @@ class Lines:
         Patterns of the names of the files in whose tests none are counted: what they run, others have run.
     coverage : coverage.Coverage or None
         What counts by now, since what loads the package is counted too.
-    asked : callable
-        Of a test, whether it is one that may be counted at all.
     clock : callable
         The time of this process in seconds.
     """
 
-    def __init__(
-        self,
-        files: Sequence[str],
-        coverage: Any,
-        asked: Callable[[pytest.Item], bool] = lambda item: True,
-        clock: Callable[[], float] = process_time,
-    ) -> None:
-        self.files, self.coverage, self.asked, self.clock = files, coverage, asked, clock
+    def __init__(self, files: Sequence[str], coverage: Any, clock: Callable[[], float] = process_time) -> None:
+        self.files, self.coverage, self.clock = files, coverage, clock
         self.counting, self.known = True, 0
         self.barren: dict[str, float] = defaultdict(float)
 
@@ -98,7 +90,7 @@ class Lines:
         """Count one test, or let it run free."""
         test = item.nodeid.partition("[")[0]
         left_out = any(fnmatch(item.path.name, pattern) for pattern in self.files)
-        self.counts(not left_out and self.barren[test] < BARREN and self.asked(item))
+        self.counts(not left_out and self.barren[test] < BARREN)
         began = self.clock()
         try:
             return (yield)
