@@ -142,6 +142,7 @@ def _extreme_data(g: Any, data: Any, out: Any, segment_ids: Any, data_aval: Any,
 segment_max = op(
     "segment_max(data, segment_ids, *, num_segments: int)",
     lambda data, segment_ids, *, num_segments: _extreme(data, segment_ids, num_segments, True), indexing,
+    native="segments:segment_max",
     infer_rule=_infer, batch=_batch, vjp=dict(data=_extreme_data, segment_ids=None), traits=("keeps order",),
     flops=lambda data, segment_ids, *, num_segments: data.size, examples=FULL, oracle=_loop(np.max, -np.inf),
     doc="""The largest of the rows of each segment, element by element; see `segment_sum`.
@@ -157,6 +158,7 @@ segment_max = op(
 segment_min = op(
     "segment_min(data, segment_ids, *, num_segments: int)",
     lambda data, segment_ids, *, num_segments: _extreme(data, segment_ids, num_segments, False), indexing,
+    native="segments:segment_min",
     infer_rule=_infer, batch=_batch, vjp=dict(data=_extreme_data, segment_ids=None), traits=("keeps order",),
     flops=lambda data, segment_ids, *, num_segments: data.size, examples=FULL, oracle=_loop(np.min, np.inf),
     doc="The smallest of the rows of each segment, as `segment_max`; a segment without rows is inf.",

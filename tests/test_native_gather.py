@@ -92,6 +92,22 @@ def test_segments(rows, how):
 
 
 @every_how
+@pytest.mark.parametrize("name", ["segment_max", "segment_min"])
+def test_the_extrema_of_segments(name, how):
+    op, rng = CATALOGUE[name], np.random.default_rng(0)
+    for dtype, rows, rest in (("float32", 90, (3,)), ("float64", 7, ()), ("float32", 5, (2, 17)), ("float32", 0, (3,))):
+        data, ids = rng.normal(size=(rows, *rest)).astype(dtype), rng.integers(0, 4, rows)
+        data.flat[:3] = np.nan, -np.inf, np.inf
+        for given in (data, np.asfortranarray(data)):
+            want = op.forward(given, ids, num_segments=6)
+            got = Run(op.native_rule(), (given, ids), [(want.shape, dtype)], dict(num_segments=6), *how)
+            assert got.took and got.checks == [0]
+            np.testing.assert_array_equal(got.outputs[0], want)
+    bad = Run(op.native_rule(), (np.ones((2, 3)), np.array([0, 6])), [((6, 3), "float64")], dict(num_segments=6), *how)
+    assert bad.checks == [1]
+
+
+@every_how
 def test_numbers_are_looked_at(how):
     x, g = np.ones((3, 4), "float32"), np.ones(2, "float32")
     for low, high in ((0, 4), (-4, 0), (3, 0)):
