@@ -197,3 +197,18 @@ def test_the_box_at_its_turn_is_in_sight_and_nothing_sticks_out(page, width):
           return ring.left >= seen.left - 4 && ring.right <= seen.right + 4 && ring.top >= seen.top - 4 &&
             ring.bottom <= seen.bottom + 4 && document.documentElement.scrollWidth <= window.innerWidth;
         })()""")
+
+
+def test_on_a_narrow_page_the_drawing_stays_and_buttons_hold_their_words(page):
+    page.window(390, 844)
+    page.key("Home")
+    heights, within = set(), "[...document.querySelectorAll('button')].every(b => b.scrollWidth <= b.clientWidth)"
+    for _ in range(24):
+        page.key("ArrowRight")
+        heights.add(page.run("document.getElementById('stage').clientHeight"))
+        assert page.run(within)
+    assert len(heights) == 1
+    page.key("Home")
+    page.key(" ")
+    assert page.run("document.getElementById('play').textContent") == "Pause" and page.run(within)
+    page.key(" ")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["compiled_drawing"]
 
 SPAN = re.compile(r"k(\d+)(?:\.\.k(\d+))?")
-ENOUGH = 0.9 * SMALL  # of a drawing that leaves nothing out
+ENOUGH = 0.86 * SMALL  # of kernels, of which more are worth words of 8.6 pixels
 LEGIBLE = 300  # boxes above which no screen has room for words
 FEW, FAR = 12, 4  # boxes up to which every line is drawn; of more, ranks that no line passes
 
@@ -121,7 +121,7 @@ def _legible(
         scale, _ = scales(_arranged(other))
         if scale > largest:
             largest, best = scale, (other, stands)
-        if scale >= (ENOUGH if other is drawing else SMALL):
+        if scale >= ENOUGH:
             break
     drawing, stands = best
     return drawing, {path: stands.get(id, id) for path, id in box_of.items()}

@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from tensorgraph.analysis.counting import Counter as Counting
 from tensorgraph.graph.graph import Graph
@@ -19,13 +20,14 @@ from tensorgraph.viz.model.facts import relative
 from tensorgraph.viz.model.functions import calls_by_path
 from tensorgraph.viz.model.joins import heaviest, weight
 from tensorgraph.viz.model.kernel_repeats import scope_of, written_cells
-from tensorgraph.viz.model.labels import clean, count, listed, times
+from tensorgraph.viz.model.labels import LONGEST, clean, count, listed, times
 
 __all__ = ["NUMBER", "STEPS", "Joins", "brief"]
 
 STEPS = ("kernel", "kernels", "op")  # roles of what runs
 GRADIENT, UPDATE = "grad", "update"  # what a kernel may be for besides values
 NUMBER = re.compile(r"k\d+")
+SAME_FILE = re.compile(r"(\S+\.py:)(\d+) \1(\d+)")
 GROWTH = 1.25  # by which more kernels in a row become one box
 TIMES, EACH = re.compile(r" x\d+$"), re.compile(r" x\d+ parameters$")  # in titles
 MOST_KINDS, MOST_LINES, MOST_TOLD = 3, 2, 12
@@ -53,7 +55,8 @@ def brief(drawing: Drawing) -> Drawing:
         if node.role in ("kernel", "op"):
             said = node.rows[1:]
             told = [row.text for row in said if row.style == "detail"][:2]  # its ops and its lines
-            rows = [node.rows[0], *([Row("detail", clean(", ".join(told)))] if told else [])]
+            one = SAME_FILE.sub(r"\1\2 \3", ", ".join(told))
+            rows = [node.rows[0], *[Row("detail", text) for text in ([one] if len(one) <= LONGEST else told) if text]]
             rows += [row for row in said if row.style == "write"]
             left = [f"{row.text} {row.value}".strip() for row in said if row not in rows and row.text not in told]
             node = replace(node, rows=tuple(rows), tip="\n".join([node.tip, *left]))
@@ -286,8 +289,10 @@ class Joins:
         return tuple(i for k in range(repeats) for members, each in parts for i in members[k * each : (k + 1) * each])
 
     def title(self, nodes: Sequence[Node], inside: Sequence[int]) -> str:
-        """The module or the optimiser that all are for, or how many they are."""
-        scope, around = scope_of(self.graph, inside), ""
+        """The module or the optimiser that all are for, with what is fused besides, or how many they are."""
+        places = [self.place[node.id].scope for node in nodes]
+        shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*places, strict=False))
+        scope, around = ".".join(part for part, *_ in shared), ""
         frame, purpose = self.frame(nodes[0]), self.place[nodes[0].id].purpose
         if frame is not None:
             around = scope_of(self.graph, (i for n in self.order if n.group == frame for i in self.equations(n)))
@@ -299,7 +304,9 @@ class Joins:
         call = self.calls.get(scope)
         kind, name = "" if call is None else call.name, relative(scope, around)
         sign = GRADIENT if purpose == GRADIENT else ""
-        return clean(" ".join(word for word in (sign, kind if kind != name else "", name) if word))
+        beside = [i for i in inside if not f"{self.graph.equations[i].scope}.".startswith(f"{scope}.")]
+        more = f", {heaviest(self.graph, beside, 1)}" if beside else ""
+        return clean(" ".join(word for word in (sign, kind if kind != name else "", name) if word) + more)
 
     def kernels(self, nodes: Sequence[Node]) -> str:
         """How often each kernel is there."""
