@@ -136,3 +136,17 @@ def test_backward_passes_come_back_when_they_are_changed(name: str) -> None:
         assert simpler.outline.reason is None and tg.parse(text, tg.text.arrays_of(simpler)) == simpler
         # of what is read and changed again a list may come back as a tuple
         assert name == "maml" or tg.parse(text, tg.text.arrays_of(simpler)).text() == text
+
+
+def test_the_second_derivative_of_a_recurrent_cell_is_functions_and_loops() -> None:
+    model = Cell()
+
+    def slope(xs: Any) -> Any:
+        return tg.grad(lambda given: (model(given)[0] ** 2).sum())(xs)
+
+    graph = tg.trace(tg.grad(lambda xs: (slope(xs) ** 2).sum()), tg.f32[2, 12, 3]).differentiate()
+    text = read_back(graph)
+    runs_as_python(graph)
+    assert [name in text for name in ("Cell_backward(", "Cell_backward_2(", "Cell_backward_3(")] == [True] * 3
+    turns = [line for line in text.split("\n") if line.startswith("    for ") and "saved" in line]
+    assert len(turns) >= 3 and lines_of(text) < 260

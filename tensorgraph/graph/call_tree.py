@@ -56,6 +56,10 @@ class Node:
         """Whether it is a derivative of another node of its call."""
         return self.call is other.call and set(self.passes) > set(other.passes)
 
+    def follows(self, other: Node) -> bool:
+        """Whether it may be handed what another node of its call keeps: as its derivative, or what comes later."""
+        return self.is_of(other) or (self.call is other.call and other.backward and other.stop <= self.start)
+
     @property
     def kind(self) -> str:
         return "function" if self.call is None else self.call.kind

@@ -384,7 +384,7 @@ class Calls:
             always = about.node in self.handed  # so that who reads the text knows whose call it is
             about.parameters += [Parameter(None, instance) for instance in about.given if always or instance in left]
             left = {atom: None for atom in left if atom not in about.given}
-            for saved in [kept for other, kept in self.kept.get(about.node.call, ()) if about.node.is_of(other)]:
+            for saved in [kept for other, kept in self.kept.get(about.node.call, ()) if about.node.follows(other)]:
                 if isinstance(saved, tuple) and sum(atom in left for atom in leaves(saved)) > 1:
                     left = self._hand_over(about, "saved", saved, left)
         if call is not None and not about.node.backward:

@@ -139,7 +139,7 @@ def _of_function(calls: Calls, about: Description, left: dict[Var, None]) -> Any
 
 def _only_for_derivatives(calls: Calls, node: Node, left: Iterable[Var]) -> dict[Var, None]:
     """Those of a call's values that nothing reads but its derivatives."""
-    spans = [(other.start, other.stop) for other in calls.derivatives.get(node.call, ()) if other.is_of(node)]
+    spans = [(other.start, other.stop) for other in calls.derivatives.get(node.call, ()) if other.follows(node)]
 
     def is_own(var: Var) -> bool:
         users = [number for number in calls.users.get(var, ()) if not node.start <= number < node.stop]
@@ -160,8 +160,8 @@ def _with_gradients(calls: Calls, about: Description, left: dict[Var, None]) -> 
             return result
         about.saved = _grouped(calls, about, saved)
         return (*(result if isinstance(result, tuple) else [result]), about.saved)
-    about.saved = tuple(saved)
-    return _plain(list(left))
+    about.saved = _grouped(calls, about, left)
+    return about.saved
 
 
 def _gradients(calls: Calls, about: Description, left: dict[Var, None]) -> Any:

@@ -23,6 +23,7 @@ from tensorgraph.graph.statements import (
     Statement,
     leaves,
 )
+from tensorgraph.graph.totals import is_loose
 
 if TYPE_CHECKING:
     from tensorgraph.graph.definitions import Calls, Description
@@ -39,7 +40,11 @@ def rows_in(calls: Calls, about: Description, kept: Mapping[Var, Any]) -> list[t
         return []
     owners = {}
     body: list[Statement] = []
+    loose: dict[Any, int] = {}  # what is read by sums that begin or are complete, which stand nowhere themselves
     for item in items:
+        if isinstance(item, int) and is_loose(calls.equations[item]):
+            loose.update(dict.fromkeys(calls.equations[item].variables(), 1))
+            continue
         if isinstance(item, int):
             body.append(Operation(calls.equations[item], item))
             continue
@@ -55,7 +60,7 @@ def rows_in(calls: Calls, about: Description, kept: Mapping[Var, Any]) -> list[t
         lambda values: any(value in kept for value in values),
     )  # fmt: skip
     found = []
-    for statement in folding.folded(body, kept, {}):
+    for statement in folding.folded(body, {**loose, **kept}, {}):
         if isinstance(statement, Repetition):
             rows = _rows(statement, kept, owners)
             found += [rows] if rows else []
