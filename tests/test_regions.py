@@ -63,6 +63,28 @@ def test_a_value_by_its_name():
     assert graph["h"] != graph["v0"]
 
 
+def test_a_value_that_was_replaced_is_all_that_stands_for_it():
+    def f(x):
+        h = tg.softmax(x * 2.0)
+        y = h + 1.0
+        return (y * y).sum()
+
+    graph = tg.trace(tg.grad(f), tg.f32[3, 4])
+    replaced = graph.replace_at("h", lambda v: tg.relu(tg.exp(v)) / tg.exp(v).sum(axis=-1, keepdims=True))
+    again = replaced.replace_at("h", lambda v: replaced["h"](v) * 1.0).rewrite(
+        tg.exp, lambda v: 1.0 / tg.exp(-v), equal=False
+    )
+    for after in (replaced, replaced.differentiate(), replaced.batched(2), replaced.expand()):
+        assert ops(after["h"]) == ["exp", "relu", "exp", "sum", "divide"] and ops(after["y"]) == ["add"]
+    assert ops(replaced.differentiate().simplify()["h"]) == ["exp", "relu", "sum", "divide"]
+    assert ops(again["h"]) == [*["negative", "exp", "divide", "relu", "negative", "exp", "divide"], "sum", "divide",
+                               "multiply"]  # fmt: skip
+    expanded = graph.expand()
+    values = tg.tensor([[0.5, -1.0, 2.0, 0.0]] * 3)
+    assert len(expanded["h"].equations) > 5 and ops(expanded.recognise()["h"]) == ["softmax"]
+    np.testing.assert_allclose(expanded["h"](values).numpy(), tg.softmax(values).numpy(), rtol=1e-6)
+
+
 def test_containers_and_functions_have_names():
     class Model(nn.Module):
         def __init__(self):

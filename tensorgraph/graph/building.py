@@ -247,7 +247,7 @@ class Trace(CallRecorder, NumberRecorder):
         outputs = tuple(Var(plain(aval)) for aval in avals)
         if self.sizes is not None:
             atoms, attrs = self.sizes.made(op, atoms, attrs, outputs)
-        equation = Equation(op, atoms, attrs, outputs, *self.place(outputs), self.origin)
+        equation = Equation(op, atoms, attrs, outputs, *self.place(outputs), self.origin, self.part)
         self.equations.append(equation)
         for out in outputs:
             self.producer[out] = equation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
 
 __all__ = [
-    "SUM", "Atom", "Backward", "CellDecl", "Change", "Equation", "Literal", "Origin", "Provenance", "Source", "Var",
-    "Write", "abstract", "is_number",
+    "SUM", "Atom", "Backward", "CellDecl", "Change", "Equation", "Literal", "Origin", "Part", "Provenance", "Source",
+    "Var", "Write", "abstract", "is_number",
 ]  # fmt: skip
 
 GRADIENTS = "gradients"  # the op of a deferred gradient
@@ -106,6 +106,32 @@ class Origin:
     passes: tuple[Backward, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What a pass has put in the place of values: all its equations have this one.
+
+    `names` are what users call the values, `around` is the part in which they stood.
+    """
+
+    names: frozenset[str]
+    around: Part | None = None
+
+    @classmethod
+    def of(cls, outputs: Iterable[Var], call: Call | None, around: Part | None) -> Part:
+        """That of values that were made in a call."""
+        names = {out.name for out in outputs if out.name}
+        for each in () if call is None else call.callers():
+            names.update(each.names[out] for out in outputs if out in each.names)
+        return cls(frozenset(names), around)
+
+    def chain(self) -> Iterator[Part]:
+        """This one, and those in which it stands."""
+        own: Part | None = self
+        while own is not None:
+            yield own
+            own = own.around
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One thing that a pass did to a graph: for `Graph.explain`.
@@ -149,7 +175,8 @@ class Equation:
     The op's residuals are further outputs once something needs them: see `residuals`.
 
     `call` is the innermost call that made it, where known (see `tensorgraph.graph.calls`), `source` the user's line,
-    `origin` says of a gradient's equation whose derivative it is.
+    `origin` says of a gradient's equation whose derivative it is, `part` of one that a pass put in the place of others
+    what it stands for.
     """
 
     op: Op
@@ -159,6 +186,7 @@ class Equation:
     call: Call | None = None
     source: Source | None = None
     origin: Origin | None = None
+    part: Part | None = None
     # what is asked of an equation by every pass, found once: all operands, the variables among them, that types fit
     _atoms: tuple[Var | Literal, ...] = field(init=False, repr=False)
     _variables: tuple[Var, ...] = field(init=False, repr=False)
@@ -177,7 +205,7 @@ class Equation:
         self, inputs: tuple[Atom, ...], outputs: tuple[Var, ...], call: Call | None, source: Source | None
     ) -> Equation:
         """The same op with the same attributes on other variables, in another call and line."""
-        copy = Equation(self.op, inputs, self.attrs, outputs, call, source, self.origin)
+        copy = Equation(self.op, inputs, self.attrs, outputs, call, source, self.origin, self.part)
         object.__setattr__(copy, "attrs", self.attrs)  # the very same: what was found of it once holds of all copies
         return copy
 
@@ -185,7 +213,7 @@ class Equation:
         self, inputs: tuple[Atom, ...], attrs: Mapping[str, Any], outputs: tuple[Var, ...], origin: Origin | None
     ) -> Equation:
         """The same op in the same call and line on variables of other sizes, of the types that its shape rule says."""
-        copy = Equation(self.op, inputs, self.attrs, outputs, self.call, self.source, origin)
+        copy = Equation(self.op, inputs, self.attrs, outputs, self.call, self.source, origin, self.part)
         object.__setattr__(copy, "attrs", attrs if attrs is self.attrs else MappingProxyType(attrs))
         return copy.typed()
 

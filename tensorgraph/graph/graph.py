@@ -24,6 +24,7 @@ from tensorgraph.graph.equation import (
     Equation,
     Literal,
     Origin,
+    Part,
     Provenance,
     Source,
     Var,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from tensorgraph.graph.program import Program
     from tensorgraph.passes.rewriting import Region
 
-__all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "HashedKey", "Literal", "Origin", "Provenance", "Source",
-           "Var", "Write"]  # fmt: skip
+__all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "HashedKey", "Literal", "Origin", "Part", "Provenance",
+           "Source", "Var", "Write"]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,8 @@ def group(atom: Atom) -> tuple[Var | Literal, ...]:
 @contextlib.contextmanager
 def standing_for(trace: Trace, eq: Equation, env: Known, calls: Copies) -> Iterator[None]:
     """What is emitted inside stands where `eq` did: in this call, its line, the derivative that it is part of."""
-    at, origin, call = trace.at, trace.origin, calls.of(eq.call)
+    at, origin, part, call = trace.at, trace.origin, trace.part, calls.of(eq.call)
+    trace.part = part or eq.part
     if origin is None or at is None:  # else this is part of a derivative rule, and stands for that one's line
         trace.at = eq.source or at
     if origin is None and eq.origin is not None:
@@ -100,7 +101,7 @@ def standing_for(trace: Trace, eq: Equation, env: Known, calls: Copies) -> Itera
             with modes.use(call=call):
                 yield
     finally:
-        trace.at, trace.origin = at, origin
+        trace.at, trace.origin, trace.part = at, origin, part
 
 
 def _of_numbers(trace: Trace, eq: Equation, env: Known) -> tuple[Var | Literal, ...] | None:

@@ -13,7 +13,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tape import INTERNAL, getframe, source_of
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.calls import Call, arguments_of, nest
-from tensorgraph.graph.graph import ANYTHING, Equation, Literal, Source, Var, is_literal
+from tensorgraph.graph.graph import ANYTHING, Equation, Literal, Part, Source, Var, is_literal
 from tensorgraph.graph.paths import CellPaths
 from tensorgraph.graph.user_names import OUTSIDE, UserFrames, code_of, user_call
 
@@ -26,6 +26,7 @@ class CallRecorder:
     producer: dict[Var, Equation]
     cells: dict[Cell, Var]
     consts: dict[Any, tuple[Var, Any, Any]]
+    part: Part | None = None  # while something is put into a graph: what its equations stand for
 
     def __init__(self, name: str) -> None:
         self.top = Call("function", name)  # the function that is traced or read

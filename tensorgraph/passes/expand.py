@@ -10,7 +10,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import unflatten
-from tensorgraph.graph.graph import Change, Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import Change, Equation, Graph, Literal, Part, Var
 from tensorgraph.graph.inline import inline
 from tensorgraph.passes.differentiate import differentiate
 from tensorgraph.passes.rerun import Rerun
@@ -113,14 +113,14 @@ class _Expanding(Rerun):
         residuals, avals = len(avals) - count, avals[:count]
         if self.inside:
             return self._without_residuals(self._run(op, atoms, attrs, avals), residuals)
-        start = len(self.equations)
-        self.inside = True
+        start, around, eq = len(self.equations), self.part, next(self.waiting)
+        self.inside, self.part = True, Part.of(eq.outputs, eq.call, around)
         try:
             outputs = self._run(op, atoms, attrs, avals)
         finally:
-            self.inside = False
+            self.inside, self.part = False, around
         self.results.update(outputs)
-        self.written_out.append((next(self.waiting), len(self.equations) - start))
+        self.written_out.append((eq, len(self.equations) - start))
         return self._without_residuals(outputs, residuals)
 
     def _run(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:

@@ -70,7 +70,7 @@ def derived(
             avals = (*avals, *(op.infer_residuals(tuple(map(abstract, inputs)), complete) or ()))
     if tuple(v.aval for v in outputs) != avals:
         raise TypeError(f"{op.name} gives {avals} here, not {tuple(v.aval for v in outputs)}")
-    return Equation(op, inputs, complete, outputs, like.call, like.source, like.origin)
+    return Equation(op, inputs, complete, outputs, like.call, like.source, like.origin, like.part)
 
 
 def replaced(atom: Any, by: Mapping[Var, Var | Literal]) -> Any:
@@ -94,7 +94,7 @@ def replaced_in(eq: Equation, by: Mapping[Var, Var | Literal]) -> Equation:
             origin = replace(origin, of=of)
     if origin is eq.origin and all(_same(a, b) for a, b in zip(inputs, eq.inputs, strict=True)):
         return eq
-    return Equation(eq.op, inputs, eq.attrs, eq.outputs, eq.call, eq.source, origin)
+    return Equation(eq.op, inputs, eq.attrs, eq.outputs, eq.call, eq.source, origin, eq.part)
 
 
 def _same(a: Any, b: Any) -> bool:

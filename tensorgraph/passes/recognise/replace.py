@@ -74,7 +74,7 @@ def _replacement(view: View, match: Match) -> list[Equation]:
     def emit(op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: Sequence[Var | None]) -> Equation:
         avals = infer(op, inputs, attrs)
         variables = tuple(Var(aval) if out is None else out for out, aval in zip(outputs, avals, strict=True))
-        eq = Equation(op, inputs, attrs, variables, last.call, last.source, last.origin)
+        eq = Equation(op, inputs, attrs, variables, last.call, last.source, last.origin, last.part)
         equations.append(eq)
         return eq
 

@@ -303,7 +303,24 @@ def _values(graph: Graph, name: str) -> Iterator[Region]:
         if number is None:
             yield Region(graph, name, (), None, (var,), (var,))
         else:
-            yield _part(graph, name, (number,), graph.equations[number].call, (var,))
+            yield _part(graph, name, _standing(graph, name, number), graph.equations[number].call, (var,))
+
+
+def _standing(graph: Graph, name: str, number: int) -> tuple[int, ...]:
+    """The equations that stand for the value of this name, of which this one gives it: several where a pass put them
+    in the place of one."""
+    eq = graph.equations[number]
+    parts = [] if eq.part is None else [part for part in eq.part.chain() if name in part.names]
+    if not parts:
+        return (number,)
+    found, needed = [], {*eq.outputs}
+    for n in range(number, -1, -1):
+        eq = graph.equations[n]
+        inside = eq.part is not None and parts[-1] in eq.part.chain()
+        if inside and eq.origin is None and not needed.isdisjoint(eq.outputs):
+            found.append(n)
+            needed.update(eq.variables())
+    return tuple(reversed(found))
 
 
 def _part(

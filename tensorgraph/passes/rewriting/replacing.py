@@ -14,7 +14,7 @@ from tensorgraph.engine.cells import Cell, Parameter
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.calls import Call
-from tensorgraph.graph.graph import CellDecl, Change, Equation, Graph, Literal, Var, Write
+from tensorgraph.graph.graph import CellDecl, Change, Equation, Graph, Literal, Part, Var, Write
 from tensorgraph.ops.creation import full
 from tensorgraph.passes.recognise.replace import ordered
 from tensorgraph.passes.recognise.view import View
@@ -92,6 +92,7 @@ class Replacing(Rerun):
         self.at = None if last is None else last.source
         self.origin = None if last is None else last.origin
         self.scope = "" if call is None else call.scope
+        self.part = Part.of(outputs, None if last is None else last.call, None if last is None else last.part)
         implementation = modes.current().implementation
         try:
             with self.running(), modes.use(call=call, implementation=implementation):
@@ -105,7 +106,7 @@ class Replacing(Rerun):
             self.shadow = shadow
             raise
         finally:
-            self.at = self.origin = None
+            self.at = self.origin = self.part = None
         behind = max(numbers, default=-1) if behind is None else behind
         return self._renamed(Replacement(numbers, self.equations[start:], {}, behind), atoms, outputs, start)
 
