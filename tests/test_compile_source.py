@@ -76,6 +76,12 @@ def test_a_steps_source_and_explanation_are_of_what_runs() -> None:
     )
 
 
+def test_a_plan_that_computes_nothing_reads_as_python() -> None:
+    text = listing(plan(tg.trace(lambda x: x + x, tg.f32[0, 3])))
+    (program,) = ast.parse(text).body
+    assert isinstance(program, ast.FunctionDef) and ast.unparse(program.body) == "pass"
+
+
 def test_a_functions_own_name_is_no_matter() -> None:
     graph = tg.trace(lambda x: tg.exp(x) + 1, tg.f32[3])
     assert "lambda" not in listing(plan(graph)).splitlines()[1]

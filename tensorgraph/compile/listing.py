@@ -24,7 +24,9 @@ def listing(plan: Plan) -> str:
     buffers = _buffers(plan)
     lines = [f"# {head(plan)}", f"def {_identifier(plan.graph.name)}(values, cells, given, constants):"]
     body = [line for step in plan.steps for line in _step(plan, step, names, buffers)]
-    lines += [f"    {line}" for line in body or ["pass"]]
+    if all(line.startswith("#") for line in body):  # of arrays without elements there is nothing to compute
+        body.append("pass")
+    lines += [f"    {line}" for line in body]
     texts = [f"# {names[kernel]}: {_what(kernel)}\n{kernel.text.replace('<lambda>', 'nameless')}" for kernel in names]
     return "\n\n\n".join(["\n".join(lines), *texts, ""])
 
