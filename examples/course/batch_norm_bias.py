@@ -34,10 +34,12 @@ def trained(model, optimizer):
     for _ in range(EPOCHS):
         for rows, labels in batches:
             loss = tg.softmax_cross_entropy(model(rows), labels)
-            optimizer.minimize(loss)
+            loss.backward()
             losses.append(loss.item())
             first = model[0]
             sizes.append([abs(p.grad.numpy()).max() for p in (first.weight, first.bias) if p is not None])
+            optimizer.step()
+            optimizer.zero_grad()
     return np.array(losses), np.array(sizes)
 
 
