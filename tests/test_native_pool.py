@@ -224,7 +224,9 @@ def training(compiled: bool) -> tuple[nn.Module, optim.Optimizer, object]:
 
     def step(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
         loss = tg.mse(model(x), y)
-        adam.minimize(loss)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
         return loss
 
     return model, adam, tg.compile(step) if compiled else step

@@ -154,7 +154,7 @@ def _spread(item: Formula, names: Names) -> str:
 
 
 def _key(item: Formula, names: Names) -> str:
-    parts = [names(part) if isinstance(part, Var) else part for part in key_parts(item)]
+    parts = [part if isinstance(part, str) else _read(part, names)[0] for part in key_parts(item)]
     return ", ".join(parts) or "()"  # the key of a number
 
 
@@ -183,9 +183,9 @@ def is_absent(item: Any) -> bool:
     return item == () or (isinstance(item, Literal) and item.value is None)
 
 
-def key_parts(formula: Formula) -> list[str | Var]:
+def key_parts(formula: Formula) -> list[str | Var | Formula]:
     """What stands between the brackets of an indexing: text, and the arrays of indices."""
-    parts: list[str | Var] = []
+    parts: list[str | Var | Formula] = []
     indices = formula.args[formula.op.inputs.index("indices")]
     for part in formula.attrs["key"]:
         if type(part) is int or part == "...":
@@ -196,8 +196,7 @@ def key_parts(formula: Formula) -> list[str | Var]:
             start, stop, step = ("" if b is None else str(b) for b in part[1:])
             parts.append(f"{start}:{stop}{f':{step}' if step else ''}")
         else:
-            index = indices[part[1]]
-            parts.append(index.var if isinstance(index, Formula) else index)
+            parts.append(indices[part[1]])
     return parts
 
 

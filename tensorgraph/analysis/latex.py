@@ -277,7 +277,7 @@ def _same(f: Formula, names: Names) -> Shown:
 
 
 def _key(f: Formula, names: Names) -> str:
-    return ", ".join(names(part) if isinstance(part, Var) else words(part) for part in key_parts(f))
+    return ", ".join(words(part) if isinstance(part, str) else _read(part, names)[0] for part in key_parts(f))
 
 
 def _item(f: Formula, names: Names) -> Shown:
