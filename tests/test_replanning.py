@@ -10,7 +10,10 @@ import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.compile import selection
 from tensorgraph.compile.plan import plan
+from tensorgraph.native import machine
 from tensorgraph.native.places import Address
+
+pytestmark = pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
 
 NUMBERS = np.random.default_rng(3)
 
