@@ -25,7 +25,7 @@ from tensorgraph.ops.native.product_tiles import add_rows, product, product_pack
 
 __all__ = [
     "CHUNK", "PART", "Ending", "Products", "blocks_of", "in_order", "is_dots", "is_narrow", "is_packed", "large_tiles",
-    "packing_of", "product_call", "products_of", "records_of", "room", "tile_for", "tile_of", "with_rows",
+    "packing_of", "product_call", "products_of", "records_of", "room", "tile_of", "with_rows",
 ]  # fmt: skip
 
 PART = 64 * DEPTH

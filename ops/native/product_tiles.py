@@ -15,7 +15,7 @@ from tensorgraph.native.lowering import static
 from tensorgraph.native.words import fma, ld, ldm, load, most, opaque, prefetch, st, stm, vset, word_at
 from tensorgraph.ops.native.packing import DEPTH, pack_columns
 
-__all__ = ["add_rows", "panel", "product", "product_packed"]
+__all__ = ["add_rows", "panel", "product", "product_packed", "tile"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
 TALL = 12  # rows of a tile of one vector

@@ -30,9 +30,9 @@ from tensorgraph.ops.native.product import (
     packing_of,
     products_of,
     room,
-    tile_for,
+    tile_of,
 )
-from tensorgraph.ops.native.product_tiles import panel
+from tensorgraph.ops.native.product_tiles import panel, tile
 from tensorgraph.ops.native.updates import Update, numbers_of, update_range
 
 __all__ = ["update_call"]
@@ -42,22 +42,23 @@ ROWS, VECS = 8, 2
 
 SMALL = 1 << 14  # numbers of a parameter whose gradient does not leave the nearer caches anyway
 STRIP = 1 << 15  # bytes of a strip
+AHEAD = 16  # k's for which B is asked ahead, as parameters and averages take its room in the first cache
 WORK = 100  # what a number's step takes, in operations of a product
 
 
 # texts ---------------------------------------------------------------------------------------------------------------
 
 
-def step_of(w: Any, numbers: Any, strip: Any, i: Any, j: Any, high: Any, wide: Any, n: Any) -> None:
+def step_of(w: Any, numbers: Any, strip: Any, pitch: Any, i: Any, j: Any, high: Any, wide: Any, n: Any) -> None:
     """The step of `high` rows, from row i on, of `wide` columns, from column j on, of a parameter with rows of n;
-    the strip holds their gradient, row after row."""
+    the strip holds their gradient, row after row of `pitch` numbers."""
     at = [word_at(w, q) for q in static(ARRAYS)]
     lines, count = high, wide
-    if wide == n:  # which lie one after the other
+    if (wide == n) & (pitch == n):  # which lie one after the other
         lines, count = 1, high * n
     for r in range(lines):
         first = ((i + r) * n + j) * SIZE
-        own = [strip + r * wide * SIZE - first if q == 1 else at[q] for q in static(ARRAYS)]
+        own = [strip + r * pitch * SIZE - first if q == 1 else at[q] for q in static(ARRAYS)]
         update_range(own, first, count, numbers)
 
 
@@ -79,7 +80,7 @@ def product_update(w: Any, block: Any, blocks: Any) -> None:
                 a + i * row + k0 * step, row * ROWS, row, step, b + k0 * b_row + j * SIZE, b_row, SIZE, strip,
                 wide * SIZE, high, wide, min(k - k0, DEPTH), k0 > 0, False, 0,
             )  # fmt: skip
-        step_of(w + 88, numbers, strip, i, j, high, wide, n)
+        step_of(w + 88, numbers, strip, wide, i, j, high, wide, n)
 
 
 def product_packed_update(w: Any, block: Any, blocks: Any) -> None:
@@ -90,10 +91,10 @@ def product_packed_update(w: Any, block: Any, blocks: Any) -> None:
     pieces, are done with the same columns of B; memory for these columns, and how many bytes a block has of it; rows of
     a strip, memory for strips, and the bytes of one; then those of the step.
     """
-    a, b, b_row, across, m, n, k, rows, columns, room, apart = [word_at(w, i) for i in static(11)]
+    packed_a, b, b_row, across, m, n, k, rows, columns, room, apart = [word_at(w, i) for i in static(11)]
     few, strips, bytes_of = word_at(w, 11), word_at(w, 12), word_at(w, 13)
     numbers, strip, packed = numbers_of(w + 112), strips + bytes_of * block, room + apart * block
-    group, piece = k * ROWS * SIZE, VECS * LANES * SIZE
+    piece = VECS * LANES * SIZE
     across_units, along_units = (n + columns - 1) // columns, (m + rows - 1) // rows
     units = across_units * along_units
     for u in range(units * block // blocks, units * (block + 1) // blocks):
@@ -102,11 +103,15 @@ def product_packed_update(w: Any, block: Any, blocks: Any) -> None:
         pack_columns(b + j * across, b_row, across, wide, k, packed)
         for i0 in range(i, min(i + rows, m), few):
             high = min(min(few, i + rows - i0), m - i0)
-            panel(
-                a + i0 * k * SIZE, group, SIZE, ROWS * SIZE, packed, piece, k * SIZE, strip, wide * SIZE, high, wide, k,
-                False, False, 0,
-            )  # fmt: skip
-            step_of(w + 112, numbers, strip, i0, j, high, wide, n)
+            # what is packed ends with whole groups and whole pieces, and so does the strip: all tiles are of one kind
+            for p in range(0, wide, VECS * LANES):
+                for q in range(0, high, ROWS):
+                    a, c = packed_a + (i0 + q) * k * SIZE, strip + (q * columns + p) * SIZE
+                    tile(
+                        ROWS, VECS, False, a, SIZE, ROWS * SIZE, packed + p * k * SIZE, piece, c, columns * SIZE, k, 0,
+                        False, False, 0,
+                    )  # fmt: skip
+            step_of(w + 112, numbers, strip, columns, i0, j, high, wide, n)
 
 
 # rules ---------------------------------------------------------------------------------------------------------------
@@ -165,7 +170,7 @@ class Step:
 def _plain(call: Call, given: Products, step: Step, blocks: int) -> None:
     given = in_order(call, given, 2)
     (m, n, k), size = given.sizes, given.a.dtype.itemsize
-    tile = tile_for(given)
+    tile = {**tile_of(m), "AHEAD": AHEAD}  # one kernel, whatever the size
     chunk = min(n, max(VECTOR, STRIP // (tile["ROWS"] * size) // VECTOR * VECTOR))
     strips = call.scratch((blocks, tile["ROWS"] * chunk), given.a.dtype, "rows of a gradient")
     words = [
