@@ -17,7 +17,7 @@ class Alike:
     def __init__(self) -> None:
         self._known: dict[Any, Call] = {}
         self._forms: dict[Any, int] = {}  # of places, but for whose memory it is
-        self._form_of: dict[int, int] = {}  # by their ids: they live as long as the plan
+        self._form_of: dict[int, tuple[Place, int]] = {}  # by ids of places, which live as long as they are here
 
     def put(self, call: Call, what: Any, make: Callable[[Call], bool]) -> bool:
         """Put records into a call: those that `make` puts there, or put into a call like this one.
@@ -59,8 +59,8 @@ class Alike:
         found = self._form_of.get(id(place))
         if found is None:
             form = place.buffer.nbytes, place.shape, place.dtype, place.strides, place.offset
-            found = self._form_of[id(place)] = self._forms.setdefault(form, len(self._forms))
-        return found
+            found = self._form_of[id(place)] = place, self._forms.setdefault(form, len(self._forms))
+        return found[1]
 
 
 def key_of_attributes(attrs: Mapping[str, Any]) -> Any:
