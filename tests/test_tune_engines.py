@@ -25,7 +25,8 @@ import tensorgraph as tg
 from tensorgraph import tune
 from tensorgraph.tune.engines.loky import pickled
 from tensorgraph.tune.locks import lock
-from tensorgraph.tune.slots import Slot, lines_of
+from tensorgraph.tune.record import Record
+from tensorgraph.tune.slots import Outcome, Slot, lines_of
 
 SPACE = tune.Space(lr=tune.log(1e-4, 1), layers=tune.int(1, 4))
 
@@ -312,7 +313,7 @@ def test_a_full_disk_is_a_clear_error_and_a_clean_continuation(tmp_path):
 
 def test_reports_of_other_processes_reach_the_pruner(tmp_path):
     def objective(trial):
-        for step in range(40):
+        for step in range(40 if trial.slot < 6 else 2_000):  # the others are ended, however late the driver looks
             trial.report(trial["lr"] if trial.slot < 6 else 100.0, step)
             time.sleep(0.05 if trial.slot >= 6 else 0.001)
         return trial["lr"]
@@ -321,3 +322,14 @@ def test_reports_of_other_processes_reach_the_pruner(tmp_path):
     study.run(objective, trials=8, workers=2, progress=False)
     assert [result.state for result in study.trials[6:]] == ["pruned", "pruned"]
     assert all(math.isclose(result.score, 100.0) for result in study.trials[6:])
+
+
+def test_what_a_trial_reported_unseen_reaches_the_pruner():
+    record = Record(SPACE, "minimize", 0, "median")
+    for slot in range(6):
+        values = SPACE.draw(seed=0, slot=slot)
+        record.add(slot, values, None, {})
+        record.finish(slot, Outcome(slot, "complete", 0.5), {step: 0.5 for step in range(8)})
+    for slot in (6, 7):
+        record.add(slot, SPACE.draw(seed=0, slot=slot), None, {})
+    assert record.judge(6, {0: 0.4, 1: 0.4}) == "" and "at step 1 it had 9" in record.judge(7, {1: 9.0})

@@ -179,7 +179,7 @@ class Driver:
                 return
         self.study._take(came, values)
         if self.record is not None:
-            self.record.finish(number, came)
+            self.record.finish(number, came, Slot.of(self.study.folder, number).reports())
         self.unwritten.append(came)
         self.shown.ended(came)
         self._check_errors(came)

@@ -129,29 +129,32 @@ class Record:
         identity = storage.get_trial_id_from_study_id_trial_number(study, self._numbers[slot])
         return self._optuna.trial.Trial(self.study, identity)
 
-    def finish(self, slot: int, outcome: Outcome) -> None:
-        """Tell how a trial ended."""
+    def finish(self, slot: int, outcome: Outcome, reports: Mapping[int, float]) -> None:
+        """Tell how a trial ended, and what it reported since it was last looked at."""
         states = self._optuna.trial.TrialState
         state = {"failed": states.FAIL, "pruned": states.PRUNED}.get(outcome.state, states.COMPLETE)
         score = {"complete": outcome.score, "diverged": worst(self.direction)}.get(outcome.state)
         with quiet(self._optuna):
+            list(self._fresh(slot, reports))
             if outcome.state == "pruned" and outcome.score is not None and not self._steps[slot]:
                 self._trial(slot).report(outcome.score, 0)
             self.study.tell(self._numbers[slot], score, state=state)
 
     def judge(self, slot: int, reports: Mapping[int, float]) -> str:
         """Take in what a running trial reported since; why it should end, or nothing."""
-        fresh = {step: value for step, value in reports.items() if step not in self._steps[slot]}
-        if not fresh:
-            return ""
         with quiet(self._optuna):
-            trial = self._trial(slot)
-            for step, value in fresh.items():
-                trial.report(worst(self.direction) if math.isnan(value) else value, step)
-                self._steps[slot].add(step)
-                if trial.should_prune():
+            for step, value in self._fresh(slot, reports):
+                if self._trial(slot).should_prune():
                     return f"at step {step} it had {value:.4g}, which is worse than the median of the others"
         return ""
+
+    def _fresh(self, slot: int, reports: Mapping[int, float]) -> Iterator[tuple[int, float]]:
+        """Each report that was not known, when it is."""
+        for step, value in reports.items():
+            if step not in self._steps[slot]:
+                self._trial(slot).report(worst(self.direction) if math.isnan(value) else value, step)
+                self._steps[slot].add(step)
+                yield step, value
 
 
 def _suggested(trial: Any, key: str, scale: Scale) -> Any:
