@@ -329,7 +329,7 @@ def test_what_a_trial_reported_unseen_reaches_the_pruner():
     for slot in range(6):
         values = SPACE.draw(seed=0, slot=slot)
         record.add(slot, values, None, {})
-        record.finish(slot, Outcome(slot, "complete", 0.5), {step: 0.5 for step in range(8)})
+        record.finish(slot, Outcome(slot, "complete", 0.5), dict.fromkeys(range(8), 0.5))
     for slot in (6, 7):
         record.add(slot, SPACE.draw(seed=0, slot=slot), None, {})
     assert record.judge(6, {0: 0.4, 1: 0.4}) == "" and "at step 1 it had 9" in record.judge(7, {1: 9.0})

@@ -29,10 +29,16 @@ class Room:
     ----------
     lock : RLock
         Held while one of the plans runs.
+    is_busy : bool
+        Whether one of them has got as far as Python's code, which may call the function again, and needs its numbers
+        afterwards.
+    was_entered : bool
+        Whether somebody has, and may have written cells.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.is_busy = self.was_entered = False
         self._whole: Array = np.zeros(0, np.uint8)
 
     def of(self, size: int) -> Array:

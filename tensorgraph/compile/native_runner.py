@@ -59,6 +59,8 @@ class NativeRunner:
         self, plan: Plan, cells: Sequence[Cell | Gradient], alone: bool = True, room: Room | None = None
     ) -> None:  # fmt: skip
         self.plan, self.cells, self.reason = plan, tuple(cells), reason(plan)
+        self.room = room or Room()
+        self._inner: NativeRunner | None = None  # for calls by an op of a run of this one
         graph, layout = plan.graph, plan.layout
         self._cell_of = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
         copies, left = self._left(plan)
@@ -66,7 +68,7 @@ class NativeRunner:
         alone = alone and not left and all(type(a) is not Var or plan.in_arena(a) or a in fresh for a in graph.outputs)
         alone = alone and not any(step.on_host for step in plan.steps)
         self.is_short = alone and headers_are_known() and is_light(plan.steps)
-        memory, order = laid(plan, [looking_record()] if self.is_short else [], copies, room or Room())
+        memory, order = laid(plan, [looking_record()] if self.is_short else [], copies, self.room)
         self.memory, self.verdicts, self.status = memory, memory.verdicts, memory.verdicts.status
         self.environment = environment = Environment(plan, memory, lambda turn: NativeRunner(turn, ()).run)
         self.actions: list[Action] = []
@@ -182,6 +184,8 @@ class NativeRunner:
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these arguments; the cells are written when it returns."""
+        if self.room.is_busy:
+            return self._run_within(arrays)
         arrays = tuple(arrays)
         if self.fresh:
             arrays += self.pool.arrays()
@@ -227,7 +231,8 @@ class NativeRunner:
         if not self.is_short or self._views is None or self.fresh:
             return None
         scope: dict[str, Any] = {"tape": self._tape, "trouble": self._trouble, "again": self._again, "moved": MOVED}
-        lines = []
+        scope["room"] = self.room
+        lines = ["if room.is_busy: return longer(args)"]
         for k, view in self.numbers:
             scope[f"n{k}"] = view
             lines.append(f"n{k}[...] = {arrays[k]}")
@@ -258,8 +263,22 @@ class NativeRunner:
             self._judge(arrays, self.environment.template)
             self.verdicts.warn()
 
+    def _run_within(self, arrays: Sequence[Any]) -> list[Any]:
+        """Run while an op of a run in the same memory calls the function again: in memory that is its own."""
+        if self._inner is None:
+            self._inner = NativeRunner(self.plan, self.cells)
+        self.room.was_entered = True
+        return self._inner.run(arrays)
+
     def _run_between(self, arrays: tuple[Any, ...]) -> list[Any]:
         """Run a plan of which NumPy does a part."""
+        self.room.is_busy, self.room.was_entered = True, False
+        try:
+            return self._run_steps(arrays)
+        finally:
+            self.room.is_busy = False
+
+    def _run_steps(self, arrays: tuple[Any, ...]) -> list[Any]:
         given = self.given.copy()
         env = self.environment.template.copy()
         first = len(self.plan.graph.inputs)
@@ -270,6 +289,8 @@ class NativeRunner:
             action(env)
             if self.status.value:
                 self._judge(arrays, env)
+            if self.room.was_entered:  # cells may have new arrays
+                self.room.was_entered, arrays = False, self.binding.bind(arrays)
         for number, slot in self.whole:
             given[number] = env[slot]
         for number, slot in self.early:
