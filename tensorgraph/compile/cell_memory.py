@@ -12,11 +12,10 @@ import functools
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgraph.compile.gradients import Gradient
 from tensorgraph.compile.layouts import Array, address_of
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import UNSHARED, Buffer, Cell, Parameter, getrefcount
@@ -26,6 +25,9 @@ from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Record
 from tensorgraph.native.tape import HEAD
 from tensorgraph.native.words import load_int, store_int, word_at
+
+if TYPE_CHECKING:
+    from tensorgraph.compile.gradients import Gradient
 
 __all__ = ["MOVED", "Binding", "gradients_are_known", "headers_are_known", "looking_record"]
 

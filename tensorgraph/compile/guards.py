@@ -3,7 +3,8 @@
 The plan:
 1. each `Guard` knows an expression that is cheap and true where nothing moved (mostly ``mapping[key] is value``), and
    a slow comparison by value that says in words what changed;
-2. `Guards.holds` is one function of all expressions, beside the mark of modules and optimisers;
+2. `Guards.holds` is one function of all expressions, beside the mark of modules and optimisers, and the words in which
+   these keep their attributes, for what moves no mark;
 3. where it says no, `Guards.change` compares by value: an equal float made anew becomes what is expected from then on,
    and anything else is why the function is traced again.
 """
@@ -16,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.attribute_words import AttributeWords
 from tensorgraph.compile.structure import Structure, first_difference, is_marked, same
-from tensorgraph.engine.changes import MARK
+from tensorgraph.engine.changes import MARK, move
 from tensorgraph.engine.tape import Leaf
 
 __all__ = [
@@ -288,6 +290,7 @@ class Guards:
         self.roots = list({id(root): root for root in roots}.values())
         self.token = MARK[0]
         self.structure = Structure(self.roots, modes=modes)
+        self.words = self.structure.words()
         self.guards = [*guards, *(ContentsGuard(path, held) for path, held in self.structure.containers)]
         known: dict[Any, Guard] = {}
         for guard in self.guards:
@@ -298,8 +301,8 @@ class Guards:
     def _expression(self) -> Callable[[], bool]:
         """One function of all expressions; False also where something is gone."""
         scope: dict[str, Any] = {"_ids": ids, "_equal": equal_bytes, "_mark": MARK, "_token": self.token}
-        scope["__package__"] = __package__  # a watched trace may call it
-        tests = ["_mark[0] is _token"]
+        scope |= {"__package__": __package__, "_differ": self.words.differ}  # a watched trace may call it
+        tests = ["_mark[0] is _token", *["not _differ(None)"][: len(self.words.rows)]]
         for n, guard in enumerate(self.guards):
             scope |= {f"o{n}": guard.looked_at, f"k{n}": guard.key, f"e{n}": guard.expected}
             tests.append(guard.expression.format(o=f"o{n}", k=f"k{n}", e=f"e{n}", name=guard.key))
@@ -310,29 +313,33 @@ class Guards:
         self.scope = scope
         return holds
 
-    def _now(self, token: object) -> Structure:
-        """What the roots are made of under a mark."""
-        for mark, roots, structure in [*self.latest]:
+    def _now(self, token: object) -> tuple[Structure, AttributeWords]:
+        """What the roots are made of under a mark, and the words of that."""
+        for mark, roots, structure, words in [*self.latest]:
             alike = mark is token and structure.modes is self.modes and len(roots) == len(self.roots)
-            if alike and all(map(operator.is_, roots, self.roots)):
-                return structure  # type: ignore[no-any-return]
+            if alike and all(map(operator.is_, roots, self.roots)) and not words.differ(None):
+                return structure, words
         found = Structure(self.roots, named=False, modes=self.modes)
-        self.latest[:] = [(token, self.roots, found)]
-        return found
+        words = found.words()
+        self.latest[:] = [(token, self.roots, found, words)]
+        return found, words
 
     def change(self) -> str | None:
         """What has changed since the trace, or None: then equal values that are others are expected from now on."""
-        token = MARK[0]
+        if MARK[0] is self.token and self.words.differ(None):
+            move()  # as whoever has changed something did not
+        token, words = MARK[0], self.words
         if token is not self.token:
-            found = self.structure.difference(self._now(token))
+            now, words = self._now(token)
+            found = self.structure.difference(now)
             if found is not None:
                 return found
         for guard in self.guards:
             found = guard.change()
             if found is not None:
                 return found
-        self.token = token
-        self.scope["_token"] = token
+        self.token, self.words = token, words
+        self.scope |= {"_token": token, "_differ": words.differ}
         for n, guard in enumerate(self.guards):
             self.scope[f"e{n}"] = guard.expected
         return None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.attribute_words import AttributeWords
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tensor import Tensor
 
@@ -65,6 +66,8 @@ class Structure:
         Where each part is, for people.
     containers : list of (str, list or dict)
         Those that were met: what is put into one moves no mark.
+    marked : list
+        The modules, optimisers and groups among the parts.
     """
 
     def __init__(self, roots: Iterable[Any], named: bool = True, modes: bool = True) -> None:
@@ -72,6 +75,7 @@ class Structure:
         self.parts: list[Any] = []
         self.paths: list[str] = []
         self.containers: list[tuple[str, list[Any] | dict[Any, Any]]] = []
+        self.marked: list[Any] = []
         seen: set[int] = set()
         stack: list[tuple[str, Any, bool]] = [
             (_name(root) if named else "", root, False) for root in reversed([*roots])
@@ -112,9 +116,16 @@ class Structure:
             if hasattr(type(value), "forward"):  # as a class has them for its modules, until one is set
                 names = [*(name for name in names if name not in SWITCHES), *SWITCHES[not self.modes :]]
             own = [(name, getattr(value, name)) for name in names if name not in PASSING]
+            self.marked.append(value)
+            self.parts.append(type(value))
+            self.paths.append(f"the class of {path}" if self.named else "")
             path = f"{path}." if self.named else "."
             return [(path + name, item) for name, item in own if not isinstance(item, weakref.ref)]
         return []
+
+    def words(self) -> AttributeWords:
+        """The attributes of the marked, which may be set past what moves the mark."""
+        return AttributeWords(self.marked, PASSING if self.modes else PASSING | {SWITCHES[0]})
 
     def difference(self, other: Structure) -> str | None:
         """The path of the first part that differs, or None."""
