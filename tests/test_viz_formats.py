@@ -90,7 +90,19 @@ def broken():
     return tg.find_faults(loss, np.ones((4, 3), np.float32), np.float32([[1.0, -1.0]] * 3)).draw(0)
 
 
+def early():
+    """Values that leave a frame before its end, by one way out."""
+    m = hand.Maker()
+    x = m.input((4, 8))
+    first = m.linear(x, 8, "encoder.first")
+    h = m.op("tanh", m.linear(first, 8, "encoder.second"), scope="encoder")
+    for n in range(3):
+        h = m.op("multiply", h, m.op("exp" if n else "sin", first))
+    return draw(m.graph(h), level="module")
+
+
 OTHERS = {
+    "early": early,
     "a block less": lambda: step_of(5, 4),
     "a block more": lambda: step_of(11, 12),
     "fault": broken,
@@ -202,6 +214,7 @@ def check_layout(drawing):
         joined |= {(a, b) for a in tails.split() for b in heads.split()}
     either = joined | {(b, a) for a, b in joined}  # gradients' lines are laid out upside down
     assert lines_of(drawing) <= either
+    assert joined <= lines_of(drawing) | {(b, a) for a, b in lines_of(drawing)}
     assert {node.id for node in drawing.nodes} <= set(re.findall(r'class="node" id="v0-(n\d+)"', svg))
 
 

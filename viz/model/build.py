@@ -11,7 +11,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge, Group, LegendEntry, Nod
 from tensorgraph.viz.model.entries import Entry, Ways, titled
 from tensorgraph.viz.model.facts import Facts, unique
 from tensorgraph.viz.model.groups import Frame, frames
-from tensorgraph.viz.model.labels import clean, count, type_text
+from tensorgraph.viz.model.labels import clean, count, turns_said, type_text
 from tensorgraph.viz.model.rows import (
     MOST_PORTS,
     boundary_rows,
@@ -24,7 +24,7 @@ from tensorgraph.viz.model.rows import (
 )
 from tensorgraph.viz.model.rows import write_rows as rows_of_writes
 from tensorgraph.viz.model.tips import box_tip, value_tip
-from tensorgraph.viz.model.view import Box
+from tensorgraph.viz.model.view import Box, Fold
 
 __all__ = ["Builder", "build", "legend_of", "summary", "title_of"]
 
@@ -78,7 +78,9 @@ class Builder:
         self.source: dict[Var, int] = {}  # position of the box that a value comes from
         self.ways = Ways(facts)
         self.point_of: dict[Entry, int] = {}  # position of the point at which a value enters a template
-        self.own: set[tuple[int, int]] = set()  # of two boxes, where each repeat takes a value of its own
+        self.entered: dict[int, Fold] = {}  # the template, by that position
+        # of two boxes, where each repeat takes a value of its own: which takes which
+        self.own: dict[tuple[int, int], set[tuple[tuple[int, ...], tuple[int, ...]]]] = defaultdict(set)
         self.calls: dict[str, int] = defaultdict(int)
         self.parameters: dict[str, set[Var]] = {}  # that the first box of a name reads
 
@@ -253,6 +255,7 @@ class Builder:
             f"{entry.fold.path}/{entry.called}", "entry", [Row("title", title)], group=frame.id if frame else None,
             types=tuple(types), tip="\n".join(lines),
         )  # fmt: skip
+        self.entered[self.point_of[entry]] = entry.fold
 
     def is_backward(self, box: Box) -> bool:
         """Whether a box is part of a gradient that is written out."""
@@ -280,7 +283,8 @@ class Builder:
                         for nth in range(min(max(handed[atom], 1), MOST_PORTS)):
                             self.flow(atom, at, port, seen, *self.ways.of(i, position), nth)
                         if (i, position) in self.ways.own and atom in self.source:
-                            self.own.add((self.source[atom], at))
+                            made = self.facts.repeat_of[self.facts.producer[atom]]
+                            self.own[self.source[atom], at].add((self.facts.repeat_of[i], made))
 
     def typed(self, var: Var) -> str:
         return type_text(var.aval) + (" !" if self.facts.changes_dtype(var) else "")
@@ -335,12 +339,10 @@ class Builder:
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
         """A label where the shape or dtype changes, and the box does not say it already."""
         node = self.nodes[tail]
-        if (
-            node.role in ("input", "entry")
-            or self.nodes[head].role == "output"
-            or any(map(self.is_deferred, (tail, head)))
-        ):
-            return ()  # these boxes say it, or need not: a gradient has the shape of what it is taken of
+        if any(map(self.is_deferred, (tail, head))):
+            return ()  # a gradient has the shape of what it is taken of
+        if node.role in ("input", "entry") or self.nodes[head].role == "output":
+            return self.counted(tail, head, variables)  # these boxes say it
         said = {row.text for row in node.rows if row.style in ("type", "warning")}
         folded = tail in self.box_at and self.box_at[tail].kind != "op"
         if folded and len({type_text(var.aval) for var in variables}) == 1:  # of several, all or none are told
@@ -358,15 +360,33 @@ class Builder:
         return tuple(shown[:3]) + ((Row("detail", f"and {len(shown) - 3} more"),) if len(shown) > 3 else ())
 
     def counted(self, tail: int, head: int, variables: Iterable[Var]) -> tuple[Row, ...]:
-        """For how many values a line between the inside and the outside of a template stands, where for several."""
-        a, b = self.box_at.get(tail), self.box_at.get(head)
-        within, inner = () if a is None else a.folds, () if b is None else b.folds
+        """Of which repeats a line between the inside and the outside of a template leads, but for the last, or whether
+        each takes its own."""
+        within, inner = self.folds_at(tail), self.folds_at(head)
         shared = sum(x is y for x, y in zip(within, inner, strict=False))
+        if (tail, head) in self.own and len(inner) > shared:
+            pairs = self.own[tail, head]
+            each = max(Counter(reader for reader, _ in pairs).values()) if len(within) > shared else 1
+            falls = [made[shared:] for _, made in sorted(pairs)] if len(within) > shared else []
+            back = len(falls) > 1 and all(later < before for before, later in pairwise(falls))
+            return (Row("detail", f"{'one' if each == 1 else each} each{', last first' if back else ''}"),)
+        if len(within) == shared:
+            return ()
         made = (self.facts.producer.get(var) for var in variables)
         repeats = {self.facts.repeat_of[i][shared:] for i in made if i is not None}
-        if len(within) > shared and len(repeats) > 1:
-            return (Row("detail", f"all {len(repeats)}"),)
-        return (Row("detail", "one each"),) if (tail, head) in self.own and len(inner) > len(within) == shared else ()
+        said = turns_said(repeats, [fold.count for fold in within[shared:]])
+        return (Row("detail", said),) if said else ()
+
+    def folds_at(self, at: int) -> tuple[Fold, ...]:
+        """The templates around a box; around a point those outside of the one that it stands in."""
+        if at in self.box_at:
+            return self.box_at[at].folds
+        fold = self.entered.get(at)
+        found: list[Fold] = []
+        while fold is not None and fold.around is not None:
+            fold = fold.around
+            found.append(fold)
+        return tuple(reversed(found))
 
     def is_deferred(self, at: int) -> bool:
         return at in self.box_at and self.box_at[at].kind == "gradient"

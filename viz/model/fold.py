@@ -3,9 +3,10 @@
 Among the children of each module, innermost first, the loops of the graph's outline come first, so that a picture folds
 what the text folds, under its names and with its counts; then whatever else repeats, with equal digests (names are
 equal but for numbers). Either way the repeats must be of one form and wired alike. A repeat may read what the one
-before it made (this is carried), what all of them share, and parameters of its own; what it makes is read by the next
-one and, outside, by the same boxes. So every edge is inside the template or on its boundary, and a box of the template
-knows the equations of all its repeats.
+before it made (this is carried), what all of them share, parameters of its own, and what a repeat of another template
+made; what it makes is read by the next one and, outside, by the same boxes, or, of a loop of the text, by any: lines
+say which repeat they leave. So every edge is inside the template or on its boundary, and a box of the template knows
+the equations of all its repeats.
 """
 
 from __future__ import annotations
@@ -173,26 +174,29 @@ class _Folding:
                 continue
             found = self.turns_of(loop, items)
             if found is not None:
-                items = self.with_templates(scope, items, depth, [found], loop)
+                items = self.with_templates(scope, items, depth, [found], loop, self.says_more(items, *found))
         return self.with_templates(scope, items, depth, self.candidates(items))
 
     def with_templates(
         self, scope: str, items: list[Item], depth: int, candidates: Iterable[tuple[int, int, int]],
-        loop: Occurrence | None = None,
+        loop: Occurrence | None = None, free: bool = False,
     ) -> list[Item]:  # fmt: skip
-        """The items with templates for those candidates that are wired alike and lie apart."""
+        """The items with templates for those candidates that are wired alike (or `free`) and lie apart."""
         taken = np.zeros(len(items), bool)
         found: list[tuple[int, int, Item]] = []
         for start, period, times in candidates:
             every = slice(start, start + period * times)
             if taken[every].any() or self.wanted(scope, items[every]):
                 continue
-            settled = self.settled(items, start, period, times)
+            settled = (start, times) if free else self.settled(items, start, period, times)
             if settled is not None:
                 said = loop if settled == (start, times) else None
                 start, count = settled
                 taken[start : start + period * count] = True
-                found.append((start, period * count, self.template(scope, items, start, period, count, depth, said)))
+                template = self.template(scope, items, start, period, count, depth, said)
+                found.append((start, period * count, template))
+                for box in template.boxes:  # one box for what comes after
+                    self.box_of.update((i, self.box_of[box.equations[0]]) for i in box.members)
         for start, length, template in sorted(found, reverse=True, key=lambda f: f[0]):
             self.identify(template)
             items = [*items[:start], template, *items[start + length :]]
@@ -241,6 +245,19 @@ class _Folding:
         first = self.graph.equations[item.boxes[0].equations[0]]
         return getattr(first.op.kind, "name", first.op.kind) in ("contraction", "index")
 
+    def says_more(self, items: list[Item], start: int, period: int, count: int) -> bool:
+        """Whether the turns of a loop are alike but for who reads which of them, as lines say, and more of them than of
+        anything there that is wired alike."""
+        if self.alike(items, start, period, count) or not self.alike(items, start, period, count, False):
+            return False
+        near = [
+            one
+            for one in self.candidates(items)
+            if one[0] < start + period * count and start < one[0] + one[1] * one[2]
+        ]
+        found = (self.settled(items, *one) for one in ((start, period, count), *near))
+        return count > max((times for _, times in filter(None, found)), default=0)
+
     def settled(self, items: list[Item], start: int, period: int, count: int) -> tuple[int, int] | None:
         """The start and count with equal wiring; the first and the last repeat may be wired otherwise."""
         for first, last in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -281,8 +298,9 @@ class _Folding:
     def number(self, key: Any) -> int:
         return self.ids.setdefault(key, len(self.ids))
 
-    def alike(self, items: list[Item], start: int, period: int, count: int) -> bool:
-        """Whether these repeats, which are of one form, are wired alike, inside and to the outside."""
+    def alike(self, items: list[Item], start: int, period: int, count: int, outside: bool = True) -> bool:
+        """Whether these repeats, which are of one form, are wired alike: inside, in what they read and, with `outside`,
+        in who reads them."""
         if self.steps > MOST_STEPS:
             return False
         repeats = [
@@ -300,7 +318,7 @@ class _Folding:
                 if role[0] == "carried":
                     carried.add(role[1])
         inside = [set(turn) for turn in repeats]
-        for n in range(len(turns.made[0])):
+        for n in range(len(turns.made[0]) if outside else 0):
             uses = [self.uses(turns.made[k][n], inside, k) for k in range(count)]
             if len(set(uses[:-1])) > 1 or (n not in carried and uses[-1] != uses[0]):
                 return False
@@ -319,7 +337,7 @@ class _Folding:
             return False
         if all(var not in self.made for var in slot):
             return len(set(slot)) == len(slot)
-        return len({self.made.get(var, (-1, 0))[0] for var in slot}) == 1  # type: ignore[arg-type]
+        return len({self.box_of.get(self.made[var][0]) if var in self.made else None for var in slot}) == 1
 
     def uses(self, var: Var, inside: list[set[int]], repeat: int) -> frozenset[Any]:
         """Who reads a value outside its repeat and the next one; by box, for a drawing."""

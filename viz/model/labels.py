@@ -5,15 +5,28 @@ Every string from outside passes `clean` on its way into a `Drawing`; escaping f
 
 from __future__ import annotations
 
+import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, Number, short_dtype
 
-__all__ = ["SIGNS", "attributes", "binary", "clean", "count", "cut", "shape", "times", "type_text", "value_text"]
+__all__ = [
+    "SIGNS",
+    "attributes",
+    "binary",
+    "clean",
+    "count",
+    "cut",
+    "shape",
+    "times",
+    "turns_said",
+    "type_text",
+    "value_text",
+]
 
 SIGNS = {
     "added": "+",
@@ -77,6 +90,35 @@ def times(each: str, repeats: int, total: str = "") -> str:
     if repeats < 2:
         return each
     return f"{each} x{repeats}{f' = {total}' if total else ''}"
+
+
+def turns_said(turns: Collection[tuple[int, ...]], counts: Sequence[int]) -> str:
+    """Which repeats of a template (within others: outermost first) a line leaves; nothing for the last.
+
+    Examples
+    --------
+    >>> [turns_said(turns, (4,)) for turns in ([(0,), (1,), (2,), (3,)], [(0,)], [(2,)], [(0,), (2,)], [(3,)])]
+    ['all 4', 'the first', 'the 3rd', '2 of 4', '']
+    >>> turns_said([(0, 2), (1, 2)], (2, 3)), turns_said([(1, 0)], (2, 3))
+    ('all 2', 'the last, there the first')
+    """
+    last = tuple(size - 1 for size in counts)
+    if len(counts) > 1 and all(turn[1:] == last[1:] for turn in turns):
+        return turns_said({turn[:1] for turn in turns}, counts[:1])
+    if len(turns) > 1:
+        every = math.prod(counts)
+        return f"all {every}" if len(turns) == every else f"{len(turns)} of {every}"
+    (turn,) = turns
+    names = [ordinal(n, size) for n, size in zip(turn, counts, strict=True)]
+    return "" if turn == last else f"the {', there the '.join(names)}"
+
+
+def ordinal(number: int, of: int) -> str:
+    """``first``, ``2nd``, ``3rd``, ... ``last``, of a number that begins with 0."""
+    if number in (0, of - 1):
+        return "last" if number else "first"
+    number += 1
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def binary(nbytes: float) -> str:

@@ -14,7 +14,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge
 
 __all__ = ["Lines", "name_of"]
 
-OF_EDGE = re.compile(r"[kw](\d+)[ab]?")  # words and points of an edge, by its position
+OF_EDGE = re.compile(r"k(\d+)|w(\d+)[ab]")  # words and points of an edge, by its position; exits are of several
 TITLE = re.compile(r'class="edge">\s*<title>([^<]*)</title>')
 
 
@@ -56,7 +56,7 @@ class Lines:
     def edge(self, tail: str, head: str) -> Edge | None:
         """The edge whose words or points the line passes."""
         found = OF_EDGE.fullmatch(tail) or OF_EDGE.fullmatch(head)
-        return self.drawing.edges[int(found[1])] if found else None
+        return self.drawing.edges[int(found[1] or found[2])] if found else None
 
     def boxes(self, start: str, forward: bool) -> list[str]:
         if start in self.paths:
