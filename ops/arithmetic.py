@@ -126,7 +126,7 @@ def _power_y(g: Any, a: Any, b: Any, out: Any) -> Any:
 power: Op = op(
     "power(a, b)", _power, elementwise, also=("pow",), infix="**", numpy=(np.power,), scalar=scalars.power,
     domain=(0.3, 2.5), native="forms:POWER",
-    vjp=dict(a=_power_x, b=_power_y), traits=("analytic", "root"),
+    vjp=dict(a=_power_x, b=_power_y), traits=("analytic", "root", "refuses integers"),
     doc="""a to the power b. The derivative with respect to b at a = 0 is 0.
 
     Whole powers from -8 to 16, given as Python numbers, are computed by products, within 8 units in the last place.

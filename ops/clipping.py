@@ -125,7 +125,7 @@ clip_norm = op(
     "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, vjp=_clip_norm_rule,
     native="clipping:native_clip_norm",
     infer_rule=_clip_norm_infer, batch=_clip_norm_batch,
-    check=_clip_norm_check, flops=_clip_norm_flops, scratch=_clip_norm_scratch,
+    check=_clip_norm_check, flops=_clip_norm_flops, scratch=_clip_norm_scratch, traits=("refuses",),
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
 

@@ -120,13 +120,13 @@ _SHIFTS: tuple[Any, ...] = (
 
 left_shift = op(
     "left_shift(a, b)", np.left_shift, elementwise, also=("bitwise_left_shift",), infix="<<",
-    infer_rule=_shift_infer, check=_shift_check, traits=("bits", "exact"), domain={"b": (0, 8)},
+    infer_rule=_shift_infer, check=_shift_check, traits=("bits", "exact", "refuses integers"), domain={"b": (0, 8)},
     examples=_SHIFTS,
     doc="The bits of a moved up by b places: a times 2**b, without what has no place.",
 )  # fmt: skip
 right_shift = op(
     "right_shift(a, b)", np.right_shift, elementwise, also=("bitwise_right_shift",), infix=">>",
-    infer_rule=_shift_infer, check=_shift_check, traits=("bits", "exact"), domain={"b": (0, 8)},
+    infer_rule=_shift_infer, check=_shift_check, traits=("bits", "exact", "refuses integers"), domain={"b": (0, 8)},
     examples=_SHIFTS,
     doc="The bits of a moved down by b places: a // 2**b.",
 )  # fmt: skip

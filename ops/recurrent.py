@@ -398,7 +398,7 @@ lstm = fused_op(
     reference=lstm_reference, forward=_lstm, backward=_lstm_backward, residuals=("states", "cells", "kept"),
     residual_types=_residual_types("lstm"), infer_rule=_lstm_infer, oracle=_lstm_oracle, batch=_batch,
     flops=_flops(4, 7), backward_flops=_backward_flops(4, 30), scratch=_scratch, backward_scratch=_backward_scratch,
-    traits=("exponential",), examples=_examples(4, 1, 2), native="recurrent:lstm",
+    traits=("exponential", "refuses integers"), examples=_examples(4, 1, 2), native="recurrent:lstm",
     native_vjp="recurrent:lstm_vjp", direct=True,
     doc=f"""Long short-term memory over whole sequences. (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
 
@@ -419,8 +419,8 @@ gru = fused_op(
     reference=gru_reference, forward=_gru, backward=_gru_backward, residuals=("states", "cells", "kept"),
     residual_types=_residual_types("gru"), infer_rule=_gru_infer, oracle=_gru_oracle, batch=_batch,
     flops=_flops(3, 7), backward_flops=_backward_flops(3, 24), scratch=_scratch, backward_scratch=_backward_scratch,
-    traits=("exponential",), examples=_examples(3, 2, 1), native="recurrent:gru", native_vjp="recurrent:gru_vjp",
-    direct=True,
+    traits=("exponential", "refuses integers"), examples=_examples(3, 2, 1), native="recurrent:gru",
+    native_vjp="recurrent:gru_vjp", direct=True,
     doc=f"""Gated recurrent units over whole sequences. (Cho et al. 2014, arXiv 1406.1078)
 
     ``h = (1 - z) n + z h`` with the gates r, z, n in PyTorch's order and form, ``n = tanh(x's part + r times h's)``,
@@ -440,7 +440,7 @@ rnn = fused_op(
     reference=rnn_reference, forward=_rnn, backward=_rnn_backward, residuals=("states", "cells", "kept"),
     residual_types=_residual_types("tanh"), infer_rule=_rnn_infer, oracle=_rnn_oracle, batch=_batch,
     flops=_flops(1, 0), backward_flops=_backward_flops(1, 4), scratch=_scratch, backward_scratch=_backward_scratch,
-    traits=("exponential",), native="recurrent:rnn", native_vjp="recurrent:rnn_vjp", direct=True,
+    traits=("exponential", "refuses integers"), native="recurrent:rnn", native_vjp="recurrent:rnn_vjp", direct=True,
     examples=(*_examples(1, 1, 1), (((2, 2, 3), (3, 2), (2, 2)), dict(activation="relu"))),
     doc=f"""The plain recurrent layer over whole sequences: ``h = activation(x weight + h recurrent + bias)``.
 

@@ -30,7 +30,7 @@ __all__ = [
     "solve_triangular",
 ]
 
-algebra = Kind("linear algebra", None, traits=("keeps order",))
+algebra = Kind("linear algebra", None, traits=("keeps order", "refuses"))
 WELL = np.array([[2.0, 0.3, -0.4], [0.5, -1.7, 0.2], [-0.3, 0.6, 1.4]])
 SEVERAL = np.stack([WELL, WELL.T + 0.1, np.eye(3) - 0.2 * WELL])
 

@@ -294,7 +294,7 @@ def _update(
 
     return op(
         signature, forward, fused, reference=reference, infer_rule=infer, check=TypeCheck(infer), examples=examples,
-        doc=doc, flops=flops, traits=("update",), batch=side_by_side, native=native,
+        doc=doc, flops=flops, traits=("update", "refuses"), batch=side_by_side, native=native,
         direct=True,
     )  # fmt: skip
 

@@ -83,3 +83,48 @@ def test_a_graph_names_function_and_line_as_well() -> None:
     for _ in range(4):  # step by step, then as one function
         assert error_of(graph, X, labels) == expected
     assert error_of(tg.grad(lambda x: graph(x, labels)), tg.tensor(X)) == expected
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_nobody_reads_is_refused_as_well(name: str) -> None:
+    """A result that is dropped, and a forward of which the gradient reads nothing: also while one looks for NaN."""
+    function, other = CALLS[name]
+
+    def dropped(x: Any, t: Any) -> Any:
+        function(x, t)
+        return x * 2.0
+
+    def gradient(x: Any, t: Any) -> Any:
+        return tg.grad(lambda x: function(x, t).sum() * 2.0 + x.sum())(x)
+
+    for f in (dropped, gradient):
+        expected = error_of(f, tg.tensor(X), tg.tensor(other))
+        assert expected is not None
+        compiled = tg.compile(f)
+        assert error_of(compiled, tg.tensor(X), tg.tensor(other)) == expected
+        with tg.debug_nans():
+            assert error_of(compiled, tg.tensor(X), tg.tensor(other)) == error_of(f, tg.tensor(X), tg.tensor(other))
+        graph = tg.trace(f, X, other)
+        for g in (graph, graph.transform()) if not graph.cells else ():
+            assert error_of(g, X, other) == expected
+
+
+def test_what_nobody_reads_and_refuses_nothing_is_not_run() -> None:
+    def f(x: Any, i: Any) -> Any:
+        unread = [tg.exp(x)[1:], x**2.5, x @ x.T, tg.softmax(x), x[:, 0], i + 1]
+        return tg.grad(lambda x: (x**3.0).sum() * len(unread))(x)
+
+    left = [eq.op.name for eq in tg.trace(f, tg.f32[3, 4], tg.i64[2]).transform().equations]
+    assert not {"exp", "matmul", "softmax", "getitem", "sum", "add"} & {*left} and left.count("power") == 1, left
+
+
+def test_nan_that_nobody_reads_is_seen() -> None:
+    def f(x: Any) -> Any:
+        tg.log(x * 0.0 - 1.0)
+        return tg.grad(lambda x: (tg.sqrt(x - 5.0) * 0.0 + x).sum())(x)
+
+    compiled = tg.compile(f)
+    compiled(X)
+    with tg.debug_nans():
+        expected = error_of(f, tg.tensor(X))
+        assert expected is not None and error_of(compiled, tg.tensor(X)) == expected

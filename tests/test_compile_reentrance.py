@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn
 
+AGAIN: list[Any] = []
 CALL: list[Callable[[Any], Any]] = []  # what the op calls, from the outermost call inwards
 
 
@@ -24,9 +25,16 @@ def _forward(x: Any) -> Any:
         CALL.append(call)
 
 
-again = tg.op(
-    "calls_again(x)", _forward, infer_rule=lambda x: tg.spec(x.shape, x.dtype), vjp={"x": lambda g: g}
-)  # fmt: skip
+@pytest.fixture(autouse=True, scope="module")
+def op() -> Iterator[None]:
+    infer = lambda x: tg.spec(x.shape, x.dtype)
+    AGAIN[:] = [tg.op("calls_again(x)", _forward, infer_rule=infer, vjp={"x": lambda g: g})]
+    yield
+    tg.remove_op("calls_again")
+
+
+def again(x: Any) -> Any:
+    return AGAIN[0](x)
 
 
 def repeated() -> tuple[Any, Any]:

@@ -104,6 +104,30 @@ def test_no_declaration_forgets(trait: str) -> None:
     assert not [op.name for op in silent if holds(op, trait)]
 
 
+def _with(case: testing.Case, kinds: str, number: float) -> testing.Case:
+    """The case with one number in the places of all of these kinds."""
+    return case.map(lambda _, a: np.full_like(a, number) if a.dtype.kind in kinds else a)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_declaration_forgets_that_it_refuses_numbers() -> None:
+    """What nobody reads is left out of graphs but for ops that say so, and then its error would be lost."""
+    refuses = set()
+    for op in CATALOGUE.values():
+        if op.primal is not None or op.among("refuses", "higher order") or not op.examples:
+            continue
+        for case in testing.examples_of(op):
+            trials = [_with(case, "f", n) for n in (-7.0, 0.0, np.nan)]
+            if "refuses integers" not in op.traits:
+                trials += [_with(case, "i", n) for n in (-7, 99)]
+            for trial in trials:
+                try:
+                    trial()
+                except Exception:
+                    refuses.add(op.name)
+    assert not refuses
+
+
 def test_views_share_memory_somewhere() -> None:
     for op in OPS:
         if "view" in op.traits:
@@ -139,8 +163,8 @@ def test_an_op_of_ones_own_says_traits_by_the_same_door() -> None:
         backward=lambda want, g, x, y: (2 * g * x,), infer_rule=lambda x: tg.spec((), x.dtype), traits=("analytic",),
     )  # fmt: skip
     try:
-        assert own.op.traits == {"flat", "exact", "keeps order"}  # type: ignore[attr-defined]
-        assert fused.op.traits == {"analytic", "keeps order"}  # type: ignore[attr-defined]
+        assert own.op.traits == {"flat", "exact", "keeps order", "refuses"}  # type: ignore[attr-defined]
+        assert fused.op.traits == {"analytic", "keeps order", "refuses"}  # type: ignore[attr-defined]
         assert CATALOGUE["own_norm_vjp"].traits == {"internal", "keeps order"}
         testing.check(own)
     finally:

@@ -80,7 +80,8 @@ def op(
 
     def finish(forward: Callable[..., Any]) -> Callable[..., Any]:
         fields.setdefault("doc", forward.__doc__ or "")
-        return declare.op(signature, forward, KINDS[kind], vjp=vjp, traits=traits, **fields).public
+        may = () if "scalar" in fields else ("refuses",)  # nobody knows
+        return declare.op(signature, forward, KINDS[kind], vjp=vjp, traits=(*traits, *may), **fields).public
 
     return finish if forward is None else finish(forward)
 
@@ -129,6 +130,7 @@ def fused_op(
     >>> tg.remove_op("norm2")
     """
     _refuse_names(signature)
+    fields["traits"] = (*fields.get("traits", ()), "refuses")  # nobody knows
     declared = declare.fused_op(
         signature, reference=reference, forward=forward, backward=backward, residuals=tuple(residuals),
         recognise=recognise, **fields,

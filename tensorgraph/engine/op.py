@@ -448,7 +448,7 @@ def run_on_ones(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tup
 elementwise = Kind("elementwise", _elementwise_infer, traits=("keeps order",), large="compile.eager:kernels_of")
 reduction = Kind("reduction", _reduction_infer, traits=("reduces", "keeps order"))
 shape = Kind("shape", None, traits=("moves", "analytic"))
-index = Kind("index", None)
+index = Kind("index", None, traits=("refuses integers",))
 contraction = Kind("contraction", None, traits=("keeps order",))
 listing = Kind("list", None)
 scan = Kind("scan", None, traits=("keeps order",))

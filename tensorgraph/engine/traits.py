@@ -23,6 +23,8 @@ TRAITS: dict[str, str] = {
     "keeps order": "the result is laid out in C order where the inputs are",
     # what is computed
     "checks": "looks at its input's values, of which it refuses some or warns",
+    "refuses": "may raise because of the numbers of its inputs, so that it is run even if nobody reads what it gives",
+    "refuses integers": "may raise so because of inputs that are integers, and of no others",
     "idempotent": "applied again with the same attributes, it leaves what it gave and the gradient as they are",
     "exact": "correctly rounded on every machine: the same bits whoever computes it, in whatever shape",
     "linear": "f(s x) is s f(x), of all its float inputs together",
@@ -52,6 +54,7 @@ TRAITS: dict[str, str] = {
 """Every trait with its meaning."""
 
 IMPLIED: dict[str, tuple[str, ...]] = {
+    "checks": ("refuses",),
     "identity": ("moves", "keeps order", "idempotent"),
     "moves": ("increasing",),
     "extremum": ("increasing",),

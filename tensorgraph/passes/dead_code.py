@@ -13,7 +13,8 @@ __all__ = ["dead_code"]
 def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
     """The graph without equations and constants that no output and no write depends on.
 
-    A gradient nobody uses is not asked for: a ``gradients`` equation is left with what it is used for.
+    A gradient nobody uses is not asked for: a ``gradients`` equation is left with what it is used for. What may refuse
+    its numbers stays, but for derivatives, so that the graph raises what the function does.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
     equations: list[Equation] = []
     for eq in reversed(graph.equations):
         deferred = eq.is_gradient
-        if needed.isdisjoint(eq.outputs) and not (gradients_only and eq.origin is None and not deferred):
+        stays = eq.origin is None and not deferred and (gradients_only or may_refuse(eq))
+        if needed.isdisjoint(eq.outputs) and not stays:
             continue
         kept = _asking(eq, needed) if deferred else eq
         if eq.residuals and needed.isdisjoint(eq.residuals):
@@ -53,6 +55,16 @@ def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
     if len(consts) == len(graph.consts) and tuple(equations) == graph.equations:
         return graph
     return graph.replace(equations=tuple(equations), consts=consts)
+
+
+def may_refuse(eq: Equation) -> bool:
+    """Whether an equation may raise because of numbers that it is not known to take."""
+    if any(isinstance(value, Graph) and any(map(may_refuse, value.equations)) for value in eq.attrs.values()):
+        return True
+    kinds = [var.aval.dtype.kind for var in eq.variables()]  # numbers that are written down were looked at
+    return ("refuses" in eq.op.traits and bool(kinds)) or (
+        "refuses integers" in eq.op.traits and not {"i", "u"}.isdisjoint(kinds)
+    )
 
 
 def _cited(equations: list[Equation], graph: Graph) -> list[Equation]:

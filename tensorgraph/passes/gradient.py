@@ -144,7 +144,8 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
         if isinstance(value, Var) and isinstance(tangent, Var) and tangent.name is None and value.name:
             tangent.name = f"{value.name}_dot"
     # a tangent is no gradient: it goes along with its equation, not back
-    return dead_code(moving.replace(equations=tuple(replace(eq, origin=None) for eq in moving.equations))).check()
+    alive = dead_code(moving)
+    return alive.replace(equations=tuple(replace(eq, origin=None) for eq in alive.equations)).check()
 
 
 # what to differentiate by ------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ RULES: Mapping[str, tuple[str, str]] = MappingProxyType({
     **{f"views.{rule.name}": (rule.pattern, rule.why) for rule in views.RULES},
     "dead_code.unused": (
         "what no output and no write depends on → nothing",
-        "an op has no effect but its value; inputs, cells and writes stay",
+        "an op has no effect but its value, unless it may refuse its numbers; inputs, cells and writes stay",
     ),
 })  # fmt: skip
 """The rules by name: for each what it does, and why it is exact."""

@@ -374,5 +374,7 @@ UNTRIED: dict[str, str] = {
     "gates": "says what a call may do, not what it does",
     "higher order": "says what an attribute holds",
     "internal": "says who calls it",
+    "refuses": "says what a call may do, not what it does",
+    "refuses integers": "says what a call may do, not what it does",
 }
 """Traits that no call can refute, with the reason."""
