@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from effort import EVERYTHING, Lines, group_of, spread
+from effort import EVERYTHING, Lines, sample
 from hypothesis import HealthCheck, settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -28,8 +28,6 @@ settings.register_profile("slow", derandomize=True, max_examples=EVERYTHING, **U
 settings.register_profile("test", derandomize=True, max_examples=10, **UNTIMED)
 settings.register_profile("marked", derandomize=True, max_examples=10, **UNTIMED)
 settings.register_profile("quick", derandomize=True, max_examples=3, **UNTIMED)
-FEW = 2  # parameters of one test that a quick run takes, where it names no number of its own
-MANY_CALLS = ("forward_mode", "jacobian", "second_order")  # properties that are for kernels which are compiled
 settings.register_profile("explore", max_examples=500, **UNTIMED)
 
 
@@ -72,33 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget.
 
     A quick run takes a sample of every table. What `-k` leaves counts alone: the tests of one op are within the budget.
-    With the compilers off, the tests of what they compile are taken whole, as it is what such a run is for; but for the
-    properties that call a kernel hundreds of times, which takes half a minute where it is Python.
     """
-    from tensorgraph import jit
-
     effort = config.getoption("effort")
     if effort == "slow":
         return
-    marked, effort = effort == "marked", "test" if effort == "marked" else effort
-    interpreted = not jit.compiled()
     asked = config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
-    sampled: dict[str, list[pytest.Item]] = {}
-    chosen = set()
-    for item in items:
-        mark = item.get_closest_marker("sampled")
-        slow = any(item.get_closest_marker(name) for name in ("slow", "kill"))
-        if interpreted and not slow and has_kernels(item):
-            if asked or not calls_much(item):
-                chosen.add(item)
-        elif not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
-            sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
-        elif asked or marked or not slow:
-            chosen.add(item)
-    for table in sampled.values():
-        mark = table[0].get_closest_marker("sampled")
-        budget = FEW if mark is None else mark.kwargs[effort]
-        chosen.update(spread(((item, item.nodeid, group_of(item)) for item in table), budget))
+    chosen = sample(items, "test" if effort == "marked" else effort, marked=effort == "marked", asked=bool(asked))
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
 
@@ -108,17 +85,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000)  # little of what tests make is cyclic, and looking so rarely saves some 3%
-
-
-def has_kernels(item: pytest.Item) -> bool:
-    """Whether a test is of kernels: one of their files, or an op's that has some."""
-    op = item.callspec.params.get("op") if hasattr(item, "callspec") else None
-    return item.path.name.startswith(("test_kernels", "test_jit")) or getattr(op, "reference", None) is not None
-
-
-def calls_much(item: pytest.Item) -> bool:
-    """Whether a test is of an op's property that takes hundreds of its calls."""
-    return hasattr(item, "callspec") and item.callspec.params.get("name") in MANY_CALLS
 
 
 def pytest_report_header() -> str:

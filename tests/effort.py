@@ -17,6 +17,8 @@ from hypothesis import settings
 T = TypeVar("T")
 
 EVERYTHING = 25  # examples of a test that names no number, where everything is tried
+FEW = 2  # parameters of one test that a quick run takes, where it names no number of its own
+MANY_CALLS = ("forward_mode", "jacobian", "second_order")  # properties that are for kernels which are compiled
 BARREN = 0.4  # seconds of a test's time in which no line was new, after which its other parameters are not counted
 
 
@@ -48,11 +50,60 @@ def group_of(item: pytest.Item) -> Any:
     return getattr(value, "name", str(value))
 
 
+def has_kernels(item: pytest.Item) -> bool:
+    """Whether a test is of kernels: one of their files, or an op's that has some."""
+    op = item.callspec.params.get("op") if hasattr(item, "callspec") else None
+    return item.path.name.startswith(("test_kernels", "test_jit")) or getattr(op, "reference", None) is not None
+
+
+def calls_much(item: pytest.Item) -> bool:
+    """Whether a test is of an op's property that takes hundreds of its calls."""
+    return hasattr(item, "callspec") and item.callspec.params.get("name") in MANY_CALLS
+
+
+def sample(items: Iterable[pytest.Item], effort: str, marked: bool = False, asked: bool = False) -> set[pytest.Item]:
+    """Choose what a run takes of all tests: of sampled ones what their budget allows, and none that is slow.
+
+    With the compilers off, the tests of what they compile are taken whole, as it is what such a run is for; but for the
+    properties that call a kernel hundreds of times, which takes half a minute where it is Python.
+
+    Parameters
+    ----------
+    items : iterable of pytest.Item
+    effort : {"test", "quick"}
+        The latter takes a few parameters of every test.
+    marked : bool
+        Whether those that are marked slow or kill are taken too.
+    asked : bool
+        Whether somebody named what to run: then nothing but the samples' budgets holds.
+    """
+    from tensorgraph import jit
+
+    interpreted = not jit.compiled()
+    sampled: dict[str, list[pytest.Item]] = defaultdict(list)
+    chosen = set()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        slow = any(item.get_closest_marker(name) for name in ("slow", "kill"))
+        if interpreted and not slow and has_kernels(item):
+            if asked or not calls_much(item):
+                chosen.add(item)
+        elif not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
+            sampled[item.nodeid.partition("[")[0]].append(item)
+        elif asked or marked or not slow:
+            chosen.add(item)
+    for table in sampled.values():
+        mark = table[0].get_closest_marker("sampled")
+        budget = FEW if mark is None else mark.kwargs[effort]
+        chosen.update(spread(((item, item.nodeid, group_of(item)) for item in table), budget))
+    return chosen
+
+
 class Lines:
     """Has lines counted where some may be new: while they are, a test takes twice as long.
 
-    Each test is counted in its parameters, one after the other, until `BARREN` seconds of them have brought no line
-    that had not run before. So what is counted is nearly what runs, and never more.
+    Of each test those parameters are counted that a quick run takes, one after the other, until `BARREN` seconds of
+    them have brought no line that had not run before. So what is counted is nearly what runs, and never more.
 
     Parameters
     ----------
@@ -67,6 +118,7 @@ class Lines:
     def __init__(self, files: Sequence[str], coverage: Any, clock: Callable[[], float] = process_time) -> None:
         self.files, self.coverage, self.clock = files, coverage, clock
         self.counting, self.known = True, 0
+        self.sample: set[str] = set()
         self.barren: dict[str, float] = defaultdict(float)
 
     def lines(self) -> int:
@@ -85,12 +137,16 @@ class Lines:
         self.counts(False)
         self.known = self.lines()
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """What runs is known, and so what of it is counted."""
+        self.sample = {item.nodeid for item in sample(session.items, "quick")}
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Count one test, or let it run free."""
         test = item.nodeid.partition("[")[0]
         left_out = any(fnmatch(item.path.name, pattern) for pattern in self.files)
-        self.counts(not left_out and self.barren[test] < BARREN)
+        self.counts(item.nodeid in self.sample and not left_out and self.barren[test] < BARREN)
         began = self.clock()
         try:
             return (yield)
