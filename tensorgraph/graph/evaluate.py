@@ -98,6 +98,11 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
     if not graph.cells:
         outputs, _ = run(graph, inputs, [], _recorded(graph, inputs))
         return unflatten(graph.out_tree, outputs)
+    trace = modes.current().trace
+    if state is None and trace is not None and not graph.writes and trace.cells_by_path.keys() >= _paths(graph).keys():
+        cells = [trace.tensor(trace.cells_by_path[decl.path]) for decl in graph.cells]
+        outputs, _ = run(graph, inputs, cells, True)
+        return unflatten(graph.out_tree, outputs)
     if state is None:
         raise TypeError(
             f"this graph reads {len(graph.cells)} cells ({graph.cells[0].path}, ...): pass state={{path: array}}, or "
@@ -107,11 +112,11 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         )
     unknown = set(state) - {decl.path for decl in graph.cells}
     if unknown:
-        raise KeyError(f"state has no such cell: {sorted(unknown)[0]}; the graph's cells: {_paths(graph)}")
+        raise KeyError(f"state has no such cell: {sorted(unknown)[0]}; the graph's cells: {', '.join(_paths(graph))}")
     values = []
     for decl in graph.cells:
         if decl.path not in state:
-            raise KeyError(f"state lacks the cell {decl.path}; the graph's cells: {_paths(graph)}")
+            raise KeyError(f"state lacks the cell {decl.path}; the graph's cells: {', '.join(_paths(graph))}")
         value = state[decl.path]
         if not isinstance(value, (Tensor, np.ndarray, np.generic)):
             value = weak_cast(value, decl.aval.dtype, f"cell {decl.path}")
@@ -140,8 +145,8 @@ def _recorded(graph: Graph, values: list[Tensor]) -> bool:
     return bool(graph.provenance.captured) or any(isinstance(t, Tensor) and t._node is not None for t in values)
 
 
-def _paths(graph: Graph) -> str:
-    return ", ".join(decl.path for decl in graph.cells)
+def _paths(graph: Graph) -> dict[str, None]:
+    return dict.fromkeys(decl.path for decl in graph.cells)
 
 
 def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Any]:

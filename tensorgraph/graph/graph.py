@@ -328,7 +328,7 @@ class Graph(Drawable):
         return rewrite(self, before, after, exact=exact, equal=equal)
 
     @checked
-    def replace_at(self, name: Any, function: Callable[..., Any], *, equal: bool = False) -> Graph:
+    def replace_at(self, name: Any, function: Callable[..., Any] | str, *, equal: bool = False) -> Graph:
         """A part of the graph, by its name, replaced by a function: see `tensorgraph.passes.rewriting.placing`."""
         from tensorgraph.passes.rewriting import replace_at
 

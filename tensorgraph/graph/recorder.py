@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tensorgraph.arguments.checks import label_of
@@ -26,6 +27,7 @@ class CallRecorder:
     producer: dict[Var, Equation]
     cells: dict[Cell, Var]
     consts: dict[Any, tuple[Var, Any, Any]]
+    cells_by_path: Mapping[str, Var] = MappingProxyType({})  # of a graph that the trace goes on from, at entry
     part: Part | None = None  # while something is put into a graph: what its equations stand for
 
     def __init__(self, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from tensorgraph.graph.drawable import Readable
 from tensorgraph.graph.graph import Change, Graph
 from tensorgraph.graph.occurrences import names_by_path
-from tensorgraph.passes.rewrite import nearest
+from tensorgraph.passes.rewrite import UNCHANGED, nearest
 
 __all__ = ["PASSES", "Explanation", "Pass", "explain", "transform"]
 
@@ -175,9 +175,9 @@ class Explanation(Readable):
         groups: dict[str, dict[str, list[Change]]] = {}
         for change in self.changes:
             groups.setdefault(change.step, {}).setdefault(change.rule, []).append(change)
-        lines = [f"{self.graph}: {_times(len(self.changes))}"]
+        lines = [f"{self.graph}: {_times(self.changes)}"]
         for step, rules in groups.items():
-            lines.append(f"{step}: {_times(sum(map(len, rules.values())))}")
+            lines.append(f"{step}: {_times(change for changes in rules.values() for change in changes)}")
             for rule, changes in rules.items():
                 why = _reason(step, rule)
                 lines.append(f"  {rule} ({len(changes)}){f': {why}' if why else ''}")
@@ -215,8 +215,10 @@ class Explanation(Readable):
         return "", self.graph
 
 
-def _times(count: int) -> str:
-    return f"{count} change{'' if count == 1 else 's'}"
+def _times(changes: Iterable[Change]) -> str:
+    """How many there are, besides what was found and left."""
+    count = sum(change.after != UNCHANGED for change in changes)
+    return f"{count or 'no'} change{'s' if count > 1 else ''}"
 
 
 def _line(text: str, full: bool) -> str:

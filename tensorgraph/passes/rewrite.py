@@ -14,7 +14,9 @@ from tensorgraph.graph.graph import Atom, Change, Equation, Graph, Literal, Sour
 from tensorgraph.text.names import names
 from tensorgraph.text.printing import equation_text
 
-__all__ = ["Log", "derived", "group", "infer", "nearest", "rebuilt", "replaced", "replaced_in"]
+__all__ = ["UNCHANGED", "Log", "derived", "group", "infer", "nearest", "rebuilt", "replaced", "replaced_in"]
+
+UNCHANGED = "as it was"  # what a report says of something that was found and left
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

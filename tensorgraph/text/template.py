@@ -402,7 +402,7 @@ class Template(Drawable):
         return self._lifted("rewrite", before, after, exact=exact, equal=equal)
 
     @checked
-    def replace_at(self, name: Any, function: Callable[..., Any], *, equal: bool = False) -> Template:
+    def replace_at(self, name: Any, function: Callable[..., Any] | str, *, equal: bool = False) -> Template:
         """A part, by its name, replaced by a function: see `Graph.replace_at`."""
         return self._lifted("replace_at", name, function, equal=equal)
 

@@ -193,22 +193,24 @@ def closed(view: View, span: Window, last: int, most: int) -> list[Var] | None:
     return exposed
 
 
-def region(view: View, span: Window, last: int, exposed: list[Var], how: str) -> Region | None:
+def region(view: View, span: Window, last: int, exposed: list[Var], how: str | int) -> Region | None:
     """The region up to the window's equation `last`.
 
     `how` says how far side inputs are followed back: ``"views"`` through views, labels and constants, ``"deep"``
-    through whatever only this region uses, ``"raw"`` not at all. None where ``"deep"`` and ``"raw"`` give nothing new.
+    through whatever only this region uses too, a number so many steps of either, ``"raw"`` not at all. None where one
+    of the others gives nothing new.
     """
     numbers = span.members(span.before[last])
     inside = set(numbers)
     inner = {out for n in numbers for out in view.equations[n].outputs}
     sides: dict[int, None] = {}
     bases: dict[Var, None] = {}
-    queue = [v for n in numbers for v in view.read[n] if v not in inner and v is not span.x]
+    queue = [(v, 0) for n in numbers for v in view.read[n] if v not in inner and v is not span.x]
+    most = how if isinstance(how, int) else 0 if how == "raw" else len(view.equations)
     deeper = cut = False
     seen: set[Var] = set()
     while queue:
-        var = queue.pop()
+        var, steps = queue.pop(0 if isinstance(how, int) else -1)
         if var in seen or view.is_constant(var):
             continue
         seen.add(var)
@@ -216,19 +218,19 @@ def region(view: View, span: Window, last: int, exposed: list[Var], how: str) ->
         eq = None if n is None else view.equations[n]
         if eq is None or n is None:
             bases[var] = None
-        elif n in view.numbers(creates):
+            continue
+        followed = var not in view.asked and n in view.numbers(follows)
+        private = not followed and how not in ("views", "raw") and _is_private(view, var, inside | sides.keys())
+        if n in view.numbers(creates):
             sides[n] = None
-        elif how != "raw" and var not in view.asked and n in view.numbers(follows):
+        elif steps < most and (followed or private):
+            deeper |= private
             sides[n] = None
-            queue += view.read[n]
-        elif how == "deep" and _is_private(view, var, inside | sides.keys()):
-            deeper = True
-            sides[n] = None
-            queue += view.read[n]
+            queue += [(v, steps + 1) for v in view.read[n]]
         else:
-            cut |= n in view.numbers(follows)
+            cut |= n in view.numbers(follows) or private
             bases[var] = None
-    if (how == "deep" and not deeper) or (how == "raw" and not cut):
+    if (how == "deep" and not deeper) or (how not in ("views", "deep") and not cut):
         return None
     if not _keeps_precision(view, span.x, numbers) or any(_rounds(view.equations[n], span.x) for n in sides):
         return None

@@ -25,6 +25,7 @@ BEHAVIOUR = "by behaviour"  # how an occurrence was found
 MOST_CHOICES = 64  # ways to seat a region's inputs and numbers at a pattern's arguments
 MOST_TIMES = 4  # how much longer than the pattern another spelling of it is
 LEAST = 8
+MOST_FOLLOWED = 4  # steps by which side inputs are followed back, where not through all
 
 
 class Alike:
@@ -78,7 +79,7 @@ def _from_start(view: View, span: Window, alike: Alike, outputs: int, longest: i
         exposed = closed(view, span, last, outputs - 1)
         if exposed is None:
             continue
-        for how in ("views", "raw", "deep"):
+        for how in ("views", "raw", "deep", *range(1, MOST_FOLLOWED)):
             candidate = region(view, span, last, exposed, how)
             if candidate is None or len(candidate.equations) > longest:
                 continue
@@ -134,7 +135,7 @@ def _occurrence(
     view: View, candidate: Region, alike: Alike, sizes: Sizes, shared: Shared | None, options: list[Any]
 ) -> Occurrence | None:
     """The region as an occurrence, if its values and gradients are those of the side."""
-    classes = label_counts(view, candidate)[0]
+    classes = next(iter(label_counts(view, candidate)), 1)
     trial = Trial(view, sizes, candidate, sizes(classes), shared)
     op: Any = alike
     if not trial.start():

@@ -159,8 +159,10 @@ class Comparison:
             return
         noise = Noise(self, before, self.run, expected)
         for i, (a, b) in enumerate(zip(expected, got, strict=True)):
-            if a.size:
-                what = "the result" if len(expected) == 1 else f"result {i}"
+            what = "the result" if len(expected) == 1 else f"result {i}"
+            if not a.size:
+                yield Gap(0.0, 0.0, f"{what} has no numbers", True)
+            else:
                 yield self._gap(what, a, np.broadcast_to(b, a.shape), ULPS, noise, i, self.elementwise)
 
     def gradient_gaps(self, before: Pattern, after: Pattern, values: list[Array]) -> Iterator[Gap]:

@@ -8,20 +8,22 @@ from typing import Any
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.tree import listed
 from tensorgraph.graph.calls import Call
-from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.graph.graph import Graph, Source, Var
 from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rewrite import Log
 from tensorgraph.passes.rewriting.comparing import Gap, gap
 from tensorgraph.passes.rewriting.regions import Region, region
-from tensorgraph.passes.rewriting.replacing import Replacing
+from tensorgraph.passes.rewriting.replacing import Replacing, further
 from tensorgraph.passes.rewriting.sides import Pattern
 from tensorgraph.text.names import identifier, names
+from tensorgraph.text.template import parse
 
 __all__ = ["replace_at"]
 
 
-def replace_at(graph: Graph, name: Any, function: Callable[..., Any], *, equal: bool = False) -> Graph:
+def replace_at(graph: Graph, name: Any, function: Callable[..., Any] | str, *, equal: bool = False) -> Graph:
     """The graph with a part of it replaced by a function.
 
     Parameters
@@ -29,11 +31,12 @@ def replace_at(graph: Graph, name: Any, function: Callable[..., Any], *, equal: 
     graph : Graph
     name : str, (str, int) or Region
         As in ``graph[name]``: the path of a module, the name of a value.
-    function : callable
+    function : callable or str
         Of the part's inputs, as `Region.inputs` has them: what a module is called with, what the op reads that makes a
-        value. Further arguments are cells that the part reads, by their names in it: ``def f(x, weight, bias)``. It
-        gives what the part gives. A Module brings its own parameters, which become cells of the graph below the
-        module's path. ``part = graph[name]`` is callable in it.
+        value. Further arguments are cells by their names: those that the part reads, by their names in it, ``def f(x,
+        weight, bias)``, and any other of the graph by the printed one, ``tokens_weight``. It gives what the part gives.
+        A Module brings its own parameters, which become cells of the graph below the module's path. In it
+        ``part = graph[name]`` is callable. A text is read as a graph.
     equal : bool
         Refuse a function that gives other numbers, or other gradients, than the part: see `rewrite`.
 
@@ -73,30 +76,35 @@ def replace_at(graph: Graph, name: Any, function: Callable[..., Any], *, equal: 
         h = relu(v0)  →  h = tanh(v0)  # ...
           largest difference ...
     """
+    called: Callable[..., Any] = parse(function) if isinstance(function, str) else function
     part = name if isinstance(name, Region) else region(graph, name)
     if part.whole is not graph:
         part = region(graph, part.name)
 
     if not part.outputs:
         raise ValueError(f"{part.name} gives nothing that anything else reads: there is nothing to put in its place")
-    arguments = _arguments(part, function)
+    arguments = _arguments(part, called)
     with modes.use(trace=None, cells=None, quiet=True, debug_nans=False):
-        return _placed(graph, part, function, arguments, equal)
+        return _placed(graph, part, called, arguments, equal)
 
 
 def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments: list[Var], equal: bool) -> Graph:
     view = View(graph)
     numbers = frozenset(part.numbers)
+    source = part.equations[-1].source if part.numbers else None
     for n in part.numbers:
         for out in graph.equations[n].outputs:
             if out in view.asked and (out not in part.outputs or any(u in numbers for u in view.users.get(out, ()))):
                 raise ValueError(
                     f"a gradient is asked with respect to {names(graph)[out]}, which lies inside {part.name}"
+                    f"{_traced_at(graph.equations[n].source)}"
                 )
     apart = _gap(part, function, arguments, equal)
     if equal and (apart is None or not apart.is_rounding):
         why = "it could not be run on drawn numbers" if apart is None else apart.said
-        raise ValueError(f"the function differs from {part.name}: {why}; equal=False replaces it nevertheless")
+        raise ValueError(
+            f"the function differs from {part.name}: {why}; equal=False replaces it nevertheless{_traced_at(source)}"
+        )
     trace = Replacing(graph, view)
     call, behind = (part.call, None) if numbers else _reader(part)
     replacement = trace.put(function, arguments, part.outputs, numbers, _anchor(part), call, behind)
@@ -114,13 +122,19 @@ def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments:
     ]  # fmt: skip
     if stays:
         words.append(f"what is read elsewhere stays: {', '.join(map(log.text, stays))}")
-    source = part.equations[-1].source if part.numbers else None
+    words += further(view, numbers, replacement.assigned, 0, equal)
     called = getattr(function, "__name__", type(function).__name__)
     log.note(f"{part.name} → {called}", before, after, source, "; ".join(words), [eq.scope for eq in part.equations])
     result = trace.replaced([replacement], log.changes)
     if result is None:
-        raise ValueError(f"what {part.name} reads depends on what it gives, through values that stay")
+        raise ValueError(
+            f"what {part.name} reads depends on what it gives, through values that stay{_traced_at(source)}"
+        )
     return result.check()
+
+
+def _traced_at(source: Source | None) -> str:
+    return "" if source is None else f" (traced at {source})"
 
 
 def _reader(part: Region) -> tuple[Call | None, int]:
@@ -139,8 +153,13 @@ def _anchor(part: Region) -> Any:
 def _gap(part: Region, function: Callable[..., Any], arguments: list[Var], strict: bool) -> Gap | None:
     """How far the function is from the part, on drawn numbers and cells as they are."""
     own = part.graph
+    given = {*own.inputs, *[decl.var for decl in own.cells]}
+    others = tuple(dict.fromkeys(a for a in arguments if a not in given))  # cells that the part does not read
+    if others:
+        inputs = (*own.inputs, *others)
+        own = own.replace(inputs=inputs, in_tree=listed(len(inputs)), arguments=())
     trace = Replacing(own, View(own))
-    replacement = trace.put(function, arguments, part.outputs, frozenset(range(len(own.equations))), None)
+    replacement = trace.put(function, arguments, part.outputs, frozenset(range(len(own.equations))), _anchor(part))
     other = trace.replaced([replacement], ())
     if other is None:
         return None
@@ -172,12 +191,14 @@ def _arguments(part: Region, function: Callable[..., Any]) -> list[Var]:
         inner = decl.path[len(part.scope) + 1 :] if decl.path.startswith(f"{part.scope}.") else decl.path
         cells |= {printed[decl.var]: decl.var, identifier(inner): decl.var}
     further = required[len(inputs) :]
-    if len(required) > len(inputs) and all(name in cells for name in further):
-        return inputs + [cells[name] for name in further]
+    every = {printed[decl.var]: decl.var for decl in part.whole.cells} | cells
+    if len(required) > len(inputs) and all(name in every for name in further):
+        return inputs + [every[name] for name in further]
     named = f"; cells by their names: {', '.join(cells)}" if cells else ""
     raise TypeError(
-        f"what stands in the place of {part.name} is called with ({_names(part.inputs, part.whole)}){named}; the "
-        f"function takes ({', '.join(p.name for p in positional)})"
+        f"what stands in the place of {part.name}{_traced_at(part.equations[-1].source if part.numbers else None)} is "
+        f"called with ({_names(part.inputs, part.whole)}){named}; the function takes "
+        f"({', '.join(p.name for p in positional)})"
     )
 
 

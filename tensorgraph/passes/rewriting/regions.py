@@ -19,9 +19,10 @@ from tensorgraph.graph.evaluate import match_arguments
 from tensorgraph.graph.graph import CellDecl, Change, Equation, Graph, Var, Write
 from tensorgraph.graph.inline import inline
 from tensorgraph.passes.pipeline import Explanation
+from tensorgraph.passes.rewrite import UNCHANGED
 from tensorgraph.text.names import identifier, names
 
-__all__ = ["Region", "region"]
+__all__ = ["Region", "region", "region_of"]
 
 MOST_LISTED = 8
 
@@ -306,6 +307,12 @@ def _values(graph: Graph, name: str) -> Iterator[Region]:
             yield _part(graph, name, _standing(graph, name, number), graph.equations[number].call, (var,))
 
 
+def region_of(graph: Graph, number: int) -> Region:
+    """One equation as a part of a graph."""
+    eq = graph.equations[number]
+    return _part(graph, eq.op.name, (number,), eq.call)
+
+
 def _standing(graph: Graph, name: str, number: int) -> tuple[int, ...]:
     """The equations that stand for the value of this name, of which this one gives it: several where a pass put them
     in the place of one."""
@@ -413,6 +420,8 @@ def _missing(graph: Graph, name: str) -> str:
 def _rewritten(graph: Graph, name: str) -> str:
     """The last change that took away what had this name, in words."""
     for change in reversed(graph.changes):
+        if change.after == UNCHANGED:
+            continue
         if name in _assigned(change.before) or any(scope and _is_within(scope, name) for scope in change.scopes):
             return _told(change)
     return ""

@@ -21,13 +21,13 @@ from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.rewrite import replaced, replaced_in
 
-__all__ = ["Replacement", "Replacing"]
+__all__ = ["Replacement", "Replacing", "further"]
 
 
 class Replacement:
     """What stands for some equations of a graph: its own equations, and what they give for values of the graph.
 
-    Its equations come after the number `behind`.
+    Its equations come after the number `behind`; `assigned` are the cells that it assigns to.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Replacement:
         self.behind = behind
         self.equations = equations
         self.by = by
+        self.assigned: list[Cell] = []
 
 
 class Replacing(Rerun):
@@ -60,8 +61,8 @@ class Replacing(Rerun):
         self.cells = {cell: decl.var for decl, cell in zip(graph.cells, live, strict=True) if cell is not None}
         self.cells |= {cell: var for cell, var in (given or {}).items() if isinstance(cell, Cell)}
         self.own = set(self.cells)
-        self.cells_by_path = {decl.path: decl.var for decl in graph.cells}
-        self.cells_by_path |= {path: var for path, var in (given or {}).items() if isinstance(path, str)}
+        held = {path: var for path, var in (given or {}).items() if isinstance(path, str)}
+        self.cells_by_path = {decl.path: decl.var for decl in graph.cells} | held
         self.is_held = given is not None
 
     def var_of_cell(self, cell: Cell) -> Var | Literal:
@@ -88,7 +89,7 @@ class Replacing(Rerun):
             Where it gives something of another type; and whatever it raises itself.
         """
         call = within or (None if last is None else last.call)
-        start, shadow = len(self.equations), dict(self.shadow)
+        start, back, before = len(self.equations), self.mark(), dict(self.shadow)
         self.at = None if last is None else last.source
         self.origin = None if last is None else last.origin
         self.scope = "" if call is None else call.scope
@@ -99,29 +100,50 @@ class Replacing(Rerun):
                 given = function(*[self.tensor(a) if type(a) is Var else a.value for a in arguments])  # type: ignore[union-attr]
                 leaves, _ = flatten(given)
                 if len(leaves) != len(outputs):
-                    raise ValueError(f"the function gives {_count(len(leaves))} where {_count(len(outputs))} stood")
+                    line = "" if self.at is None else f" (traced at {self.at})"
+                    raise ValueError(
+                        f"the function gives {_count(len(leaves))} where {_count(len(outputs))} stood{line}"
+                    )
                 atoms = [self.result_for(leaf, out) for leaf, out in zip(leaves, outputs, strict=True)]
         except BaseException:
-            del self.equations[start:]
-            self.shadow = shadow
+            back()
             raise
         finally:
             self.at = self.origin = self.part = None
         behind = max(numbers, default=-1) if behind is None else behind
-        return self._renamed(Replacement(numbers, self.equations[start:], {}, behind), atoms, outputs, start)
+        replacement = Replacement(numbers, self.equations[start:], {}, behind)
+        replacement.assigned = [cell for cell, value in self.shadow.items() if before.get(cell) is not value]
+        return self._renamed(replacement, atoms, outputs, start)
+
+    def mark(self) -> Callable[[], None]:
+        """What takes back all that is put in from now on: equations, and cells that it reads and assigns to."""
+        count = len(self.equations)
+        tables: tuple[dict[Any, Any], ...] = self.shadow, self.write_source, self.read_again, self.cells, self.places
+        known = [dict(table) for table in tables]
+
+        def back() -> None:
+            del self.equations[count:]
+            for table, entries in zip(tables, known, strict=True):
+                table.clear()
+                table.update(entries)
+
+        return back
 
     def result_for(self, leaf: Any, out: Var) -> Var | Literal:
         """What a function gave, as the value that it stands for."""
+        line = "" if self.at is None else f" (traced at {self.at})"
         if isinstance(leaf, (int, float)) and not isinstance(leaf, Tensor):
             leaf = full.public(shape=out.aval.shape, value=leaf, dtype=out.aval.dtype.name)
         if isinstance(leaf, (np.ndarray, np.generic)):
             leaf = wrap(as_array(leaf))
         if not isinstance(leaf, Tensor):
-            raise TypeError(f"the function gives {type(leaf).__name__} where a tensor of {out.aval} stood")
+            raise TypeError(f"the function gives {type(leaf).__name__} where a tensor of {out.aval} stood{line}")
         atom = self._use(leaf, True)
         aval = getattr(atom, "aval", None)
         if aval != out.aval:
-            raise ValueError(f"the function gives {aval} where {out.aval} stood")
+            cast = aval is not None and aval.shape == out.aval.shape
+            remedy = f": .astype({out.aval.dtype.name!r}) makes it that" if cast else ""
+            raise ValueError(f"the function gives {aval} where {out.aval} stood{remedy}{line}")
         if out in self.view.asked and not self._is_fresh(atom):  # a gradient is asked about this name alone
             atom = self.lift(self.tensor(atom))._value  # type: ignore[arg-type]
         return atom
@@ -243,6 +265,19 @@ class Replacing(Rerun):
             cells.append(CellDecl(path, var, kind, cell.initialiser, cell._node is not None))
             live.append(functools.partial(_itself, cell))  # nobody else need hold what was put in
         return tuple(cells), tuple(live) if len(cells) > len(graph.cells) else graph.provenance.live
+
+
+def further(view: View, numbers: frozenset[int], assigned: Sequence[Cell], places: int, equal: bool) -> list[str]:
+    """What is to be told of a replacement besides: of the cells that it assigns to, after how many other places; and of
+    gradients that were written out of what was there."""
+    words = []
+    if assigned:
+        again = f", after {places} other place{'s' * (places > 1)}: the last one stands" if places else ""
+        words.append(f"it assigns to {', '.join(cell._label() for cell in assigned)}{again}")
+    gone = {view.equations[n].outputs[0] for n in numbers}
+    if not equal and any(eq.origin is not None and eq.origin.of in gone for eq in view.equations):
+        words.append("gradients that are written out stay those of what was there: replace first, then differentiate")
+    return words
 
 
 def _itself(cell: Cell) -> Cell:

@@ -11,11 +11,12 @@ from tensorgraph.engine import modes
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, typed_key
 from tensorgraph.passes.recognise.roles import has
 from tensorgraph.passes.recognise.view import View
-from tensorgraph.passes.rewrite import Log
+from tensorgraph.passes.rewrite import UNCHANGED, Log
 from tensorgraph.passes.rewriting.attributes import Free, are_given, require_same, require_use, values_of
 from tensorgraph.passes.rewriting.behaviour import BEHAVIOUR, behaving
 from tensorgraph.passes.rewriting.comparing import Gap, gap
-from tensorgraph.passes.rewriting.replacing import Replacement, Replacing
+from tensorgraph.passes.rewriting.near import Near, near, within_fused
+from tensorgraph.passes.rewriting.replacing import Replacement, Replacing, further
 from tensorgraph.passes.rewriting.sides import UNFIT, Pattern, Side
 from tensorgraph.passes.rewriting.structure import Occurrence, Values, occurrences, stands_at
 
@@ -134,6 +135,8 @@ class Rewriting:
         self.untraced: TypeError | None = None
         self.rounding: dict[Any, Gap] = {}
         self.bound: dict[Any, tuple[Side, Side]] = {}
+        self.sought: list[tuple[Side, list[Pattern]]] = []
+        self.held: list[Rewriting] = []  # those of the graphs that equations hold
 
     def graph_after(self) -> Graph:
         result = self.changed()
@@ -144,7 +147,8 @@ class Rewriting:
         if self.refusals and not self.standing:
             raise ValueError(f"{self.refusals[0]}") from self.failure
         if not self.standing:
-            self.log.note(self.rule(), "no occurrence", "the graph as it was", None)
+            nearest = self.nearest()
+            self.log.note(self.rule(), "no occurrence", UNCHANGED, nearest.source, nearest.words)
         graph, changes = self.graph, self.log.changes
         return graph.replace(changes=(*graph.changes, *changes)) if changes else graph
 
@@ -174,20 +178,25 @@ class Rewriting:
             try:
                 first, second = self.sides(occurrence.free)
                 before, after = first.pattern(arguments), self._after(second, arguments)  # type: ignore[arg-type]
-                if stands_at(self.values, after, occurrence) or self.stands_otherwise(occurrence, arguments):
+                if self.stands(after, occurrence, arguments):
                     self.standing += 1
+                    self.leave(occurrence, "after stands there already", "standing")
                     continue
                 self.require_free(occurrence)
                 note = self.note(occurrence, before, after)
+                back = trace.mark()
                 replacement = self.put(trace, occurrence)
                 if len(occurrence.outputs) > 1 and trace.replaced([*replacements, replacement], ()) is None:
+                    back()
                     raise Refused("what it reads depends on what it gives, through values that stay")
             except Refused as refusal:
                 self.refuse(occurrence, str(refusal))
                 self.failure = self.failure or refusal.__cause__
                 continue
+            before_it = sum(not set(replacement.assigned).isdisjoint(each.assigned) for each in replacements)
+            words = further(self.view, occurrence.numbers, replacement.assigned, before_it, self.equal)
             replacements.append(replacement)
-            self.tell(occurrence, replacement, note)
+            self.tell(occurrence, replacement, "; ".join([note, *words]))
         if not replacements:
             return None
         result = trace.replaced(replacements, self.log.changes)
@@ -204,9 +213,7 @@ class Rewriting:
             if id(eq.attrs) not in own or not has(eq.op, "higher order") or eq.is_gradient:
                 continue  # what was put in is not searched
             if not eq.bodies():
-                self.log.note(
-                    f"{self.rule()}, not looked into", eq, "as it was", eq.source, "it holds a Python function"
-                )
+                self.log.note(f"{self.rule()}, not looked into", eq, UNCHANGED, eq.source, "it holds a Python function")
             attrs = {}
             for name, body in eq.bodies().items():
                 inner = Rewriting(body, self.first, self.second, self.exact, self.equal, _cells_in(self, eq, body))
@@ -214,6 +221,7 @@ class Rewriting:
                 if not self.equal and "backward" in eq.attrs:
                     inner.barred = "its gradient is a rule of its own, which would not be that of another function"
                 result = inner.changed()
+                self.held.append(inner)
                 self.standing += inner.standing
                 self.refusals += inner.refusals
                 self.failure = self.failure or inner.failure
@@ -239,10 +247,11 @@ class Rewriting:
                 self.untraced = error
                 continue
             traced.append(patterns)
-            patterns = [p for p in patterns if are_given(p, values)]
+            patterns = [p for p in patterns if are_given(p, values) and not (p.composed and _unused(first, p))]
             for pattern in patterns:
                 _require_something(first, pattern)
             known.append((values, first, patterns))
+            self.sought.append((first, patterns))
             for occurrence in occurrences(self.values, first, patterns):
                 if taken.isdisjoint(occurrence.numbers):
                     taken |= occurrence.numbers
@@ -259,6 +268,28 @@ class Rewriting:
                 taken.update(n for occurrence in more for n in occurrence.numbers)
                 result += [replace(occurrence, free=values) for occurrence in more]
         return sorted(result, key=lambda o: max(o.numbers))
+
+    def nearest(self) -> Near:
+        """What comes nearest to `before`, here or in a graph that an equation holds."""
+        fused = within_fused(self.values, self.stands_in)
+        if fused is not None:
+            return fused
+        found = [near(self.values, side, patterns, self.log) for side, patterns in self.sought]
+        found += [inner.nearest() for inner in self.held]
+        best = max(found, key=lambda miss: miss.share, default=Near(0.0, "the graph has no equations"))
+        return best if not self.within or best.share == 0.0 else replace(best, words=f"{self.within} {best.words}")
+
+    def stands_in(self, graph: Graph) -> bool:
+        """Whether `before` stands in another graph, equation by equation."""
+        with contextlib.suppress(*UNFIT):
+            return bool(Rewriting(graph, self.first, self.second, True, False).occurrences())
+        return False
+
+    def stands(self, after: Pattern, occurrence: Occurrence, arguments: list[Any]) -> bool:
+        """Whether `after` is there already; what assigns to a cell does more than give values."""
+        if after.graph.writes:
+            return False
+        return stands_at(self.values, after, occurrence) or self.stands_otherwise(occurrence, arguments)
 
     def stands_otherwise(self, occurrence: Occurrence, arguments: list[Any]) -> bool:
         """Whether `after` stands there with other attributes: axis=1 for -1, say, which behaves alike."""
@@ -386,9 +417,9 @@ class Rewriting:
         self.refusals.append(why if source is None else f"{why} (traced at {source})")
         self.leave(occurrence, why)
 
-    def leave(self, occurrence: Occurrence, why: str) -> None:
+    def leave(self, occurrence: Occurrence, why: str, how: str = "refused") -> None:
         last = self.last(occurrence)
-        self.log.note(f"{self.rule(occurrence.free)}, refused", self.text(occurrence), "as it was", last.source, why)
+        self.log.note(f"{self.rule(occurrence.free)}, {how}", self.text(occurrence), UNCHANGED, last.source, why)
 
 
 class Refused(Exception):
@@ -412,13 +443,19 @@ def _require_something(side: Side, pattern: Pattern) -> None:
             raise TypeError("before gives an argument or a number as it is: there is nothing to look for")
     if not pattern.graph.outputs:
         raise TypeError("before gives nothing: there is nothing to look for")
+    unused = _unused(side, pattern)
+    if unused:
+        raise TypeError(f"before does not use its argument {unused}, so that nothing says what it stands for")
+
+
+def _unused(side: Side, pattern: Pattern) -> str:
+    """The first argument that the results do not depend on: of a fused op written out it may be another one's alone."""
     read: set[Any] = set(pattern.graph.results())
     for eq in reversed(pattern.graph.equations):
         if not read.isdisjoint(eq.outputs):
             read.update(eq.variables())
-    for name, var in zip(side.names, pattern.places, strict=True):
-        if var is not None and var not in read:
-            raise TypeError(f"before does not use its argument {name}, so that nothing says what it stands for")
+    places = zip(side.names, pattern.places, strict=True)
+    return next((name for name, var in places if var is not None and var not in read), "")
 
 
 def _types(avals: list[Any]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ UNFIT = (Exception,)  # a user's function may refuse what it is tried on in any 
 MOST_TYPES = 24  # types of a graph that a function is tried on
 MOST_TRIES = 2000  # times that a function is traced to find types for it
 MORE = 40  # and after it was traced once, for what else it may be
+MOST_TUPLES = 100_000  # of types, those that are passed over too
+FEW, LONGEST_RUN, MOST_RUNS = 3, 40, 300  # arguments, from which on runs of equations are looked at for their types
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,7 @@ class Side:
         self.given = given
         self.free: tuple[str, ...] = ()
         self.names = self._names()
+        self.refusal: Exception | None = None  # what was raised last when types for it were sought
         self._patterns: dict[Any, Pattern | Exception] = {}
 
     def _names(self) -> tuple[str, ...]:
@@ -143,7 +147,7 @@ class Side:
         if not isinstance(given, Graph):
             return given(*arguments)
         trace = modes.current().trace
-        known: dict[str, Var] = {} if trace is None else trace.cells_by_path  # type: ignore[attr-defined]
+        known = {} if trace is None else trace.cells_by_path
         missing = next((decl.path for decl in given.cells if decl.path not in known), None)
         if missing is not None:
             raise ValueError(f"{self.what} reads the cell {missing}, which the graph does not have")
@@ -215,22 +219,23 @@ class Side:
         found: dict[Any, Pattern] = {}
         own: Exception | None = None  # of the function itself, where no op refused anything
         refused = False
-        for result in self._tries(_types(graph)):
+        for result in self._tries(graph):
             if isinstance(result, Pattern):
                 found.setdefault(result.skeleton, result)
             else:
                 refused |= result.failed is not None
-                own = result.error
+                own = self.refusal = result.error
         if not found and own is not None and not refused and not isinstance(given, functools.partial):
             raise TypeError(
                 f"{self.what} could not be traced for any values of the graph: {type(own).__name__}: {own}"
             ) from own
         return list(found.values())
 
-    def _tries(self, types: list[Aval]) -> Iterator[Pattern | Tried]:
-        """The side traced for types of a graph, the frequent ones first."""
+    def _tries(self, graph: Graph) -> Iterator[Pattern | Tried]:
+        """The side traced for types of a graph."""
         # The plan:
-        # 1. tuples of types in the order of a counter, each argument of the first type to begin with;
+        # 1. what runs of the graph's equations read, in order, as a function of many arguments was written for one;
+        #    then tuples of types in the order of a counter, each argument of the most frequent type to begin with;
         # 2. where an op refuses, only the arguments behind its inputs are to blame: every tuple that has these types
         #    there is left out, without being traced;
         # 3. once one could be traced, others may still be another program (a function may ask for the number of axes):
@@ -238,36 +243,27 @@ class Side:
         count = len(self.names)
         refused: list[tuple[tuple[int, Aval], ...]] = []
         ranks: set[Any] = set()
-        tries, left = 0, MOST_TRIES
-        chosen: list[int] = []
-        while left > 0:
-            if len(chosen) < count and not _blamed(refused, chosen, types):
-                if types:
-                    chosen.append(0)
-                    continue
+        left = MOST_TRIES
+        types = _types(graph)
+        every = itertools.chain(_read_in_runs(graph, count), _counted(types, count, refused))
+        for arguments in itertools.islice(every, MOST_TUPLES):
+            rank = tuple((type(a) is Number, len(a.shape), a.dtype.kind) for a in arguments)
+            if rank in ranks or _blamed(refused, arguments):
+                continue
+            left -= 1
+            attempt = Tried(self.given, arguments, self.names)
+            try:
+                result = self._patterns[(False, *arguments)] = attempt.pattern()
+                if not ranks:
+                    left = min(left, MORE)
+                ranks.add(rank)
+                yield result
+            except UNFIT as error:
+                attempt.error = error
+                refused.append(tuple((i, arguments[i]) for i in attempt.blamed()))
+                yield attempt
+            if left <= 0:
                 return
-            complete = len(chosen) == count and not _blamed(refused, chosen, types)
-            if complete:
-                arguments = [types[i] for i in chosen]
-                rank = tuple((type(a) is Number, len(a.shape), a.dtype.kind) for a in arguments)
-                if not ranks or rank not in ranks:
-                    tries, left = tries + 1, left - 1
-                    attempt = Tried(self.given, arguments, self.names)
-                    try:
-                        result = self._patterns[(False, *arguments)] = attempt.pattern()
-                        if not ranks:
-                            left = min(left, MORE)
-                        ranks.add(rank)
-                        yield result
-                    except UNFIT as error:
-                        attempt.error = error
-                        refused.append(tuple((i, arguments[i]) for i in attempt.blamed()))
-                        yield attempt
-            while chosen and chosen[-1] + 1 >= len(types):
-                chosen.pop()
-            if not chosen:
-                return
-            chosen[-1] += 1
 
 
 LONGEST_LABEL = 60
@@ -279,10 +275,45 @@ def _types(graph: Graph) -> list[Aval]:
     return [aval for aval, _ in counts.most_common(MOST_TYPES)]
 
 
-def _blamed(refused: list[tuple[tuple[int, Aval], ...]], chosen: list[int], types: list[Aval]) -> bool:
+def _read_in_runs(graph: Graph, count: int) -> Iterator[tuple[Aval, ...]]:
+    """The types of as many values as runs of equations read first, from each equation on."""
+    if count < FEW:
+        return
+    found: dict[tuple[Aval, ...], None] = {}
+    for start in range(len(graph.equations)):
+        made: set[Var] = set()
+        read: dict[Var, None] = {}
+        for eq in graph.equations[start : start + LONGEST_RUN]:
+            read.update((var, None) for var in eq.variables() if var not in made)
+            made.update(eq.outputs)
+            if len(read) >= count:
+                found[tuple(var.aval for var in [*read][:count])] = None
+                break
+        if len(found) == MOST_RUNS:
+            break
+    yield from found
+
+
+def _counted(types: list[Aval], count: int, refused: list[tuple[tuple[int, Aval], ...]]) -> Iterator[tuple[Aval, ...]]:
+    """Every tuple of types, but those that hold some that were refused together."""
+    chosen: list[int] = []
+    while types or not count:
+        if len(chosen) < count and not _blamed(refused, [types[i] for i in chosen]):
+            chosen.append(0)
+            continue
+        if len(chosen) == count:
+            yield tuple(types[i] for i in chosen)
+        while chosen and chosen[-1] + 1 >= len(types):
+            chosen.pop()
+        if not chosen:
+            return
+        chosen[-1] += 1
+
+
+def _blamed(refused: list[tuple[tuple[int, Aval], ...]], chosen: Sequence[Aval]) -> bool:
     """Whether the types chosen so far hold some that were refused together."""
     n = len(chosen)
-    return any(all(i < n and types[chosen[i]] == aval for i, aval in each) for each in refused)
+    return any(all(i < n and chosen[i] == aval for i, aval in each) for each in refused)
 
 
 def replayed(

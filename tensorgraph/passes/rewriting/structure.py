@@ -18,7 +18,7 @@ from tensorgraph.graph.index import Index
 from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rewriting.sides import UNFIT, Pattern, Side
 
-__all__ = ["Occurrence", "Values", "occurrences", "same_number", "stands_at"]
+__all__ = ["Occurrence", "Search", "Values", "occurrences", "same_number", "stands_at"]
 
 MOST_STEPS = 20_000  # pairs of values that are compared at one place
 MOST_WAYS = 64  # ways of one pattern at one place that are tried with their types
@@ -96,7 +96,10 @@ def same_number(a: Any, b: Any) -> bool:
 
 @dataclass
 class Search:
-    """One pattern sought in one graph. `exact`: with types, attributes and numbers."""
+    """One pattern sought in one graph. `exact`: with types, attributes and numbers.
+
+    `missed` is where it came furthest and failed: how many values were the same, and the pair that was not.
+    """
 
     values: Values
     pattern: Pattern
@@ -104,6 +107,7 @@ class Search:
     inputs: frozenset[Var] = field(init=False)
     index: Index = field(init=False)
     steps: int = 0
+    missed: tuple[int, Any, Any] = (0, None, None)
 
     def __post_init__(self) -> None:
         self.inputs, self.index = frozenset(self.pattern.graph.inputs), self.pattern.graph.index
@@ -173,6 +177,9 @@ class Search:
                 left += reversed(further)
             else:
                 yield known
+                continue
+            if len(known) > self.missed[0]:
+                self.missed = len(known), theirs, ours
 
     def _same_literal(self, theirs: Any, ours: Any) -> bool:
         if type(theirs) in (int, float) and type(ours) in (int, float) and not self.exact:
