@@ -30,7 +30,7 @@ def check(graph: Graph) -> int:
     """All coarser drawings of a graph hold what the whole one does; gives how many there are."""
     steps = plan(graph.transform())
     whole = kernels_drawn(steps)
-    once, box_of = drawn_once(whole, steps.graph)
+    once, box_of, _ = drawn_once(whole, steps.graph)
     every = sorted(i for node in whole.nodes for i in node.members)
     found, boxes = 0, len(once.nodes)
     for drawing, stands in Joins(once, with_functions(steps.graph), box_of, frozenset()).coarser():
@@ -136,7 +136,7 @@ def test_a_frame_of_one_box_that_nothing_leads_back_to_is_a_count() -> None:
         return tg.cumsum(tg.cumsum(h, axis=0), axis=1)
 
     steps = plan(tg.trace(f, tg.f32[6, 4, 4]).transform())
-    once, box_of = drawn_once(kernels_drawn(steps), steps.graph)
+    once, box_of, _ = drawn_once(kernels_drawn(steps), steps.graph)
     assert [group.count for group in once.groups] == [6]
     *_, (last, _) = Joins(once, with_functions(steps.graph), box_of, frozenset()).coarser()
     assert not last.groups and len(last.nodes) == 3

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from effort import examples
 from hypothesis import given
-from large_programs import PROGRAMS, residual_forward, residual_step
+from large_programs import PROGRAMS, lstm_step, residual_forward, residual_step
+from test_viz_turns import Reading
 
 import tensorgraph as tg
 from tensorgraph.compile.plan import Plan, plan
@@ -18,7 +20,7 @@ from tensorgraph.native import machine
 from tensorgraph.testing.programs import Program, programs
 from tensorgraph.viz import Drawing, draw, drawing_from_json
 from tensorgraph.viz.model.budget import in_order
-from tensorgraph.viz.model.kernel_repeats import drawn_once
+from tensorgraph.viz.model.kernel_repeats import drawn_once, with_turns
 from tensorgraph.viz.model.kernels import kernels_drawn
 from tensorgraph.viz.render.columns import columns
 
@@ -30,12 +32,15 @@ def drawings(graph: Graph) -> tuple[Plan, Drawing, Drawing, dict[str, str]]:
     """A plan, each of its steps drawn, and what repeats drawn once."""
     steps = plan(graph.transform())
     whole = kernels_drawn(steps)
-    return steps, whole, *drawn_once(whole, steps.graph)
+    once, box_of, _ = drawn_once(whole, steps.graph)
+    return steps, whole, once, box_of
 
 
 def check(graph: Graph) -> Drawing:
     """Each step, each line and each count of the whole drawing is in the other."""
-    _, whole, once, box_of = drawings(graph)
+    steps, whole, once, box_of = drawings(graph)
+    _, _, turn_of = drawn_once(whole, steps.graph)
+    check_turns(whole, with_turns(once, whole, box_of, turn_of), box_of)
     assert sorted(i for node in once.nodes for i in node.members) == sorted(i for n in whole.nodes for i in n.members)
     ids = {node.id for node in once.nodes}
     stands = {node.id: box_of[node.path] for node in whole.nodes}
@@ -50,6 +55,33 @@ def check(graph: Graph) -> Drawing:
         if node.group is not None:
             assert sum(box == node.id for box in stands.values()) == groups[node.group].count >= 3
     return once
+
+
+def check_turns(whole: Drawing, told: Drawing, box_of: dict[str, str]) -> None:
+    """What lines say of repeats is so of the steps."""
+    reading = Reading(told)
+    place = reading.places()
+    every = {node.id: place[node.members[0]] if node.members else (box_of[node.path], ()) for node in whole.nodes}
+    flows = defaultdict(set)
+    for edge in whole.edges:
+        (tail, maker), (head, reader) = every[edge.tail], every[edge.head]
+        flows[tail, head].add((maker, reader))
+    frame = {node.id: node.group for node in told.nodes}
+    for edge in told.edges:
+        if edge.role == "carried" or frame[edge.tail] == frame[edge.head]:
+            continue
+        pairs = flows[edge.tail, edge.head]
+        readers = {reader for _, reader in pairs}
+        within = [row.text[3:] for row in edge.rows if row.style == "repeats" and row.text.startswith("in ")]
+        if not within:
+            assert readers == set(reading.turns(edge.head))
+        elif within[0].startswith("the "):
+            assert readers == {reading.named(within[0], reading.sizes[edge.head])}
+        else:
+            assert within[0] == f"{len(readers)} of {reading.sizes[edge.head][0]}"
+        for reader in readers:
+            said = reading.straight(edge, reader, reader, pairs)
+            assert {maker for _, maker in said} == {maker for maker, other in pairs if other == reader}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,3 +201,11 @@ def test_what_differs_in_an_attribute_or_in_its_wires_does_not_fold() -> None:
         drawing = check(tg.trace(f, tg.f32[3, 3]))
         assert all(group.count < 5 for group in drawing.groups)
     assert not drawing.groups or f is first
+
+
+def test_templates_are_called_as_the_text_calls_what_they_are_of() -> None:
+    def titles(graph: Graph) -> list[str]:
+        return [group.rows[0].text for group in draw(graph, level="compiled").groups]
+
+    assert titles(lstm_step(8))[:2] == ["for t in range(8)", "grad for t in range(8), x6"]
+    assert titles(residual_step(4))[:2] == ["ResidualBlock blocks.0 ... 3 x4", "grad blocks.2 ... blocks.0 x3"]

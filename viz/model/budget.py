@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
 
-from tensorgraph.viz.model.drawing import Drawing, LegendEntry, Node, Row
+from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Node, Row
 from tensorgraph.viz.model.labels import clean, count, listed
 
 __all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "held", "in_order", "mend", "oriented", "ranks", "span"]
@@ -23,6 +23,7 @@ MOST_LABELLED = 1_000  # edges
 FORWARD = ("op", "ops", "module", "entry")
 MOST_ROWS = 300  # of a mirrored drawing that has a row for each of its boxes
 MOST_STUBS = 3  # named on one box
+BEGINS = "in the first"  # what leads into a frame from right above it
 
 
 def oriented(drawing: Drawing) -> list[tuple[str, str, int]]:
@@ -147,10 +148,13 @@ def in_order(drawing: Drawing) -> Drawing | None:
     edges = []
     for i, edge in enumerate(drawing.edges):
         if i in down and i not in cut and edge.rows:  # words on lines would set all rows further apart
-            why = ", ".join(row.text for row in edge.rows)
-            row = Row("detail", clean(f"not one with {nodes[edge.tail].path}: {why}"))
-            nodes[edge.head] = replace(nodes[edge.head], rows=(*nodes[edge.head].rows, row))
-            edge = replace(edge, rows=())
+            path, head = nodes[edge.tail].path, nodes[edge.head]
+            turns = [row.text for row in edge.rows if row.style == "repeats"]
+            why = [row.text for row in edge.rows if row.style != "repeats"]
+            rows = [Row("detail", clean(f"not one with {path}: {', '.join(why)}"))] if why else []
+            rows += [Row("stub", clean(", ".join([f"<- {path}", *turns])))] if turns and turns != [BEGINS] else []
+            nodes[edge.head] = replace(head, rows=(*head.rows, *rows))
+            edge = replace(edge, rows=_turns(edge))
         edges.append(edge)
     found = cut_edges(replace(drawing, nodes=tuple(nodes.values()), edges=tuple(edges), in_order=True), cut)
     note = "in the order in which they run"
@@ -179,7 +183,7 @@ def cut_edges(drawing: Drawing, positions: set[int]) -> Drawing:
             name = tail.title if tail.role == "input" else clean(tail.path)
             coming[edge.head].append(", ".join([name, *why]))
             going[edge.tail] += not drawing.in_order
-            edge = replace(edge, cut=True, rows=())
+            edge = replace(edge, cut=True, rows=_turns(edge))
         edges.append(edge)
     nodes = tuple(
         replace(node, rows=node.rows + stubs(coming.get(node.id, []), going.get(node.id, 0))) for node in drawing.nodes
@@ -188,6 +192,11 @@ def cut_edges(drawing: Drawing, positions: set[int]) -> Drawing:
     if not any(entry.role == "stub" for entry in legend):
         legend += (LegendEntry("stub", "<- edge not drawn"),)
     return replace(drawing, nodes=nodes, edges=tuple(edges), legend=legend)
+
+
+def _turns(edge: Edge) -> tuple[Row, ...]:
+    """What remains of the words of an edge where these are no label."""
+    return tuple(row for row in edge.rows if row.style == "repeats")
 
 
 def stubs(coming: list[str], going: int) -> tuple[Row, ...]:

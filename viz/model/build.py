@@ -11,7 +11,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge, Group, LegendEntry, Nod
 from tensorgraph.viz.model.entries import Entry, Ways, titled
 from tensorgraph.viz.model.facts import Facts, unique
 from tensorgraph.viz.model.groups import Frame, frames
-from tensorgraph.viz.model.labels import clean, count, turns_said, type_text
+from tensorgraph.viz.model.labels import clean, count, own_said, turns_said, type_text
 from tensorgraph.viz.model.rows import (
     MOST_PORTS,
     boundary_rows,
@@ -365,17 +365,14 @@ class Builder:
         within, inner = self.folds_at(tail), self.folds_at(head)
         shared = sum(x is y for x, y in zip(within, inner, strict=False))
         if (tail, head) in self.own and len(inner) > shared:
-            pairs = self.own[tail, head]
-            each = max(Counter(reader for reader, _ in pairs).values()) if len(within) > shared else 1
-            falls = [made[shared:] for _, made in sorted(pairs)] if len(within) > shared else []
-            back = len(falls) > 1 and all(later < before for before, later in pairwise(falls))
-            return (Row("detail", f"{'one' if each == 1 else each} each{', last first' if back else ''}"),)
+            pairs = self.own[tail, head] if len(within) > shared else ()
+            return (Row("repeats", own_said([(reader, made[shared:]) for reader, made in pairs])),)
         if len(within) == shared:
             return ()
         made = (self.facts.producer.get(var) for var in variables)
         repeats = {self.facts.repeat_of[i][shared:] for i in made if i is not None}
         said = turns_said(repeats, [fold.count for fold in within[shared:]])
-        return (Row("detail", said),) if said else ()
+        return (Row("repeats", said),) if said else ()
 
     def folds_at(self, at: int) -> tuple[Fold, ...]:
         """The templates around a box; around a point those outside of the one that it stands in."""

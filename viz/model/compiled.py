@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from tensorgraph.viz.model.drawing import Drawing, Node
 from tensorgraph.viz.model.focus import focus_on
 from tensorgraph.viz.model.functions import with_functions
 from tensorgraph.viz.model.kernel_joins import NUMBER, STEPS, Joins, brief
-from tensorgraph.viz.model.kernel_repeats import drawn_once
+from tensorgraph.viz.model.kernel_repeats import drawn_once, with_turns
 from tensorgraph.viz.model.kernels import OPAQUE, kernels_drawn
 from tensorgraph.viz.model.labels import clean, count
 from tensorgraph.viz.render.columns import SMALL
@@ -52,8 +52,14 @@ def compiled_drawing(target: Graph | Compiled, args: Sequence[Any], asked: Plan,
     every = len(drawing.nodes)
     if not asked.whole:
         apart = _opened(drawing, steps.graph, asked.opened)
-        drawing, box_of = drawn_once(drawing, steps.graph, apart)
-        drawing, box_of = _legible(drawing, steps.graph, box_of, asked, apart)
+        whole = drawing
+        drawing, box_of, turn_of = drawn_once(whole, steps.graph, apart)
+
+        def told(other: Drawing, stands: Mapping[str, str]) -> Drawing:
+            return with_turns(other, whole, {path: stands.get(id, id) for path, id in box_of.items()}, turn_of)
+
+        drawing, stands = _legible(drawing, steps.graph, box_of, asked, apart, told)
+        box_of = {path: stands.get(id, id) for path, id in box_of.items()}
     if len(drawing.nodes) < every:
         boxes = sum(node.role in STEPS for node in drawing.nodes)
         legend = legend_of(drawing.nodes, drawing.edges)
@@ -106,25 +112,27 @@ def _opened(drawing: Drawing, graph: Graph, paths: Sequence[str]) -> frozenset[s
 
 
 def _legible(
-    drawing: Drawing, graph: Graph, box_of: dict[str, str], asked: Plan, apart: frozenset[str]
-) -> tuple[Drawing, dict[str, str]]:
-    """The drawing with as many kernels joined as is asked for; or, where nothing is, until its words can be read."""
+    drawing: Drawing, graph: Graph, box_of: dict[str, str], asked: Plan, apart: frozenset[str],
+    told: Callable[[Drawing, Mapping[str, str]], Drawing],
+) -> tuple[Drawing, dict[str, str]]:  # fmt: skip
+    """The drawing with as many kernels joined as is asked for; or, where nothing is, until its words can be read. Its
+    lines are `told`; and the box that stands for each of those that were."""
     if asked.depth == "op":
-        return drawing, box_of
+        return told(drawing, {}), {}
     if isinstance(asked.depth, int):
         joins = Joins(drawing, with_functions(graph), box_of, apart)
         found, stands = joins.joined(joins.by_module(asked.depth))
-        return found, {path: stands.get(id, id) for path, id in box_of.items()}
+        return told(found, stands), stands
     largest = 0.0
     best: tuple[Drawing, dict[str, str]] = drawing, {}
     for other, stands in _coarser(drawing, graph, box_of, apart):
+        other = told(other, stands)
         scale, _ = scales(_arranged(other))
         if scale > largest:
             largest, best = scale, (other, stands)
         if scale >= ENOUGH:
             break
-    drawing, stands = best
-    return drawing, {path: stands.get(id, id) for path, id in box_of.items()}
+    return best
 
 
 def _coarser(

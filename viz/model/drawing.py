@@ -28,7 +28,8 @@ class Row:
     `style` says what the line is and so how it looks: ``"title"``, ``"type"`` (a shape and dtype), ``"detail"``,
     ``"operand"``, ``"parameter"``, ``"buffer"``, ``"constant"``, ``"attribute"``, ``"write"``, ``"saved"`` (a value
     kept for the gradient, and its bytes), ``"stop"`` (where a gradient ends, and why), ``"stub"`` (the end of an edge
-    that is not drawn as a line) or ``"warning"`` (a change of dtype). `text` stands on the left, `value` on
+    that is not drawn as a line), ``"repeats"`` (of an edge: which repeats of a template it joins) or ``"warning"`` (a
+    change of dtype). `text` stands on the left, `value` on
     the right.
     """
 

@@ -32,7 +32,7 @@ from tensorgraph.viz.model.keys import key_of
 from tensorgraph.viz.model.rows import op_title
 from tensorgraph.viz.model.view import Box, Fold
 
-__all__ = ["LEAST_SAVED", "fold", "loops_of", "spanning", "unfold"]
+__all__ = ["LEAST_SAVED", "fold", "heading", "loops_of", "spanning", "unfold"]
 
 FEWEST = 3  # repeats
 NUMBER = re.compile(r"\d+")

@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import heapq
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import runs
+from tensorgraph.graph.statements import Repetition
 from tensorgraph.viz.model.digest import digest_of
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
-from tensorgraph.viz.model.fold import spanning
-from tensorgraph.viz.model.labels import clean, count, times
+from tensorgraph.viz.model.fold import heading, loops_of, spanning
+from tensorgraph.viz.model.functions import with_functions
+from tensorgraph.viz.model.labels import clean, count, ordinal, own_said, times, turns_said
 
-__all__ = ["drawn_once", "scope_of", "written_cells"]
+__all__ = ["drawn_once", "scope_of", "with_turns", "written_cells"]
 
 FEWEST = 3  # repeats
 MOST_TEMPLATES = 40
@@ -51,10 +55,15 @@ class _Run:
         return divmod(at - self.start, self.period) if at is not None and self.start <= at < self.stop else None
 
 
-def drawn_once(drawing: Drawing, graph: Graph, apart: frozenset[str] = frozenset()) -> tuple[Drawing, dict[str, str]]:
+def drawn_once(
+    drawing: Drawing, graph: Graph, apart: frozenset[str] = frozenset()
+) -> tuple[Drawing, dict[str, str], dict[str, int]]:
     """The drawing with what repeats drawn once, but for some; and for the path of each box that was, the id of its
-    box."""
+    box and which repeat it is."""
     box_of = {node.path: node.id for node in drawing.nodes}
+    paths = {node.id: node.path for node in drawing.nodes}
+    turn_of: dict[str, int] = {}
+    seen = with_functions(graph)
     keys = {id: id if id in apart else key for id, key in _keys(drawing, graph).items()}
     for _ in range(MOST_TEMPLATES):
         steps = [node for node in drawing.nodes if node.role in ("kernel", "op")]
@@ -63,11 +72,54 @@ def drawn_once(drawing: Drawing, graph: Graph, apart: frozenset[str] = frozenset
         if not found:
             break
         steps, run = max(found, key=lambda found: found[1].period * (found[1].count - 1))
-        drawing, stands = _folded(drawing, graph, steps, run)
+        turn_of.update((paths[steps[at].id], run.place(at)[0]) for at in range(run.start, run.stop))  # type: ignore[index]
+        drawing, stands = _folded(drawing, seen, steps, run)
         box_of = {path: stands.get(id, id) for path, id in box_of.items()}
     drawing, stands = _updates(drawing, graph, apart)
     box_of = {path: stands.get(id, id) for path, id in box_of.items()}
-    return drawing, box_of
+    return drawing, box_of, turn_of
+
+
+def with_turns(
+    drawing: Drawing, every: Drawing, box_of: Mapping[str, str], turn_of: Mapping[str, int]
+) -> Drawing:  # fmt: skip
+    """The drawing in which lines between a template and others say which repeats they join, by `every` line that
+    there is."""
+    frame = {node.id: node.group for node in drawing.nodes}
+    place = {}  # the box, and which repeat of it
+    for node in every.nodes:
+        box = box_of[node.path]
+        place[node.id] = box, 0 if frame[box] is None else turn_of.get(node.path, 0)
+    pairs: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for edge in every.edges:
+        (tail, maker), (head, reader) = place[edge.tail], place[edge.head]
+        pairs[tail, head].add((maker, reader))
+    edges = []
+    for edge in drawing.edges:
+        within, inner = frame[edge.tail], frame[edge.head]
+        if within != inner and edge.role != "carried":
+            sizes = [drawing.repeats[group] for group in (within, inner)]
+            said = _turns_said(pairs[edge.tail, edge.head], *sizes)
+            edge = replace(edge, rows=(*edge.rows, *[Row("repeats", text) for text in said]))
+        edges.append(edge)
+    return replace(drawing, edges=tuple(edges))
+
+
+def _turns_said(pairs: set[tuple[int, int]], makers: int, readers: int) -> list[str]:
+    """What a line says of the repeats at its ends, of which there are so many: which of them it leaves, or whether each
+    reads its own; and, unless all do, which read."""
+    by: dict[int, set[int]] = defaultdict(set)
+    for maker, reader in pairs:
+        by[reader].add(maker)
+    said = []
+    if makers > 1:
+        one = len({frozenset(made) for made in by.values()}) == 1
+        makes = {(maker,) for maker, _ in pairs}
+        own = [((reader,), (maker,)) for maker, reader in pairs]
+        said.append(turns_said(makes, (makers,)) if one else own_said(own))
+    if len(by) < readers:
+        said.append(f"in the {ordinal(min(by), readers)}" if len(by) == 1 else f"in {len(by)} of {readers}")
+    return [text for text in said if text]
 
 
 def _keys(drawing: Drawing, graph: Graph) -> dict[str, Any]:
@@ -279,11 +331,67 @@ def _scope(graph: Graph, steps: Sequence[Node]) -> str:
 
 
 def _title(graph: Graph, steps: Sequence[Node], run: _Run) -> str:
-    """``Block blocks.0 ... 11 x12`` where repeats are modules, else their number."""
-    every = [_scope(graph, steps[at : at + run.period]) for at in range(run.start, run.stop, run.period)]
-    if not (every[0] and every[-1] and every[0] != every[-1]):
-        return f"x{run.count}"
-    return clean(spanning(every[0], every[-1], run.count, {graph.modules.get(scope) for scope in every}))
+    """``Block blocks.0 ... 11 x12`` where repeats are modules, ``grad blocks.11 to 10 ... 1 to 0 x11`` where each is of
+    several, ``for t in range(20)`` where they are turns of a loop of the text, else their number."""
+    repeats = [
+        [i for node in steps[at : at + run.period] for i in node.members]
+        for at in range(run.start, run.stop, run.period)
+    ]
+    sign = "grad " if all(graph.equations[i].origin is not None for part in repeats for i in part) else ""
+    every = [scope_of(graph, part) for part in repeats]
+    if every[0] and every[-1] and every[0] != every[-1]:
+        return clean(sign + spanning(every[0], every[-1], run.count, {graph.modules.get(scope) for scope in every}))
+    inner = []
+    for part in repeats:
+        names = dict.fromkeys(_numbered(graph.equations[i].scope) for i in part)
+        inner.append([name for name in names if name])
+    if len(set(map(len, inner))) > 1:  # the last one ends elsewhere
+        inner = [names[:1] for names in inner]
+    if inner[0] and all(map(_apart, inner, inner[1:])):
+        return clean(sign + spanning(_span(inner[0]), _span(inner[-1]), run.count, {None}))
+    loop = _loop(graph, repeats)
+    if loop is not None:
+        assert isinstance(loop.of, Repetition)
+        return clean(sign + heading(loop) + ("" if loop.of.count == run.count else f", x{run.count}"))
+    return f"{sign}x{run.count}"
+
+
+def _numbered(scope: str) -> str:
+    """The outermost of several that a scope is in: ``blocks.11`` of ``blocks.11.attention.qkv``."""
+    parts = scope.split(".")
+    return ".".join(parts[: next((n for n, part in enumerate(parts, 1) if part.isdigit()), 0)])
+
+
+def _span(names: Sequence[str]) -> str:
+    """``blocks.11 to 10``"""
+    first, last = names[0], names[-1]
+    base = first.rpartition(".")[0]
+    return first if first == last else f"{first} to {last.removeprefix(f'{base}.')}"
+
+
+def _apart(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two repeats are of as many modules, and at no place of the same."""
+    return len(one) == len(other) and all(a != b for a, b in zip(one, other, strict=True))
+
+
+def _loop(graph: Graph, repeats: Sequence[Sequence[int]]) -> Occurrence | None:
+    """The loop of the text of which each repeat, or what it is the gradient of, is another turn; the innermost."""
+    position = graph.index.position
+    most = any(
+        graph.equations[i].origin is not None for i in repeats[0]
+    )  # the turns of a gradient's repeat begin anywhere
+    places: list[set[int]] = []
+    for part in repeats:
+        origins = (graph.equations[i].origin for i in part)
+        found = (i if of is None else position.get(of.of) for i, of in zip(part, origins, strict=True))
+        places.append({i for i in found if i is not None})
+    for loop in loops_of(graph):
+        turns = [{bisect_right(loop.turns, i) if loop.start <= i < loop.stop else 0 for i in part} for part in places]
+        if all(turns) and min(map(min, turns)) > 0:
+            firsts = [min(part) for part in turns]
+            if len(set(firsts)) == len(firsts) and max(max(part) - min(part) for part in turns) <= most:
+                return loop
+    return None
 
 
 def scope_of(graph: Graph, equations: Iterable[int]) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,21 @@ def turns_said(turns: Collection[tuple[int, ...]], counts: Sequence[int]) -> str
     (turn,) = turns
     names = [ordinal(n, size) for n, size in zip(turn, counts, strict=True)]
     return "" if turn == last else f"the {', there the '.join(names)}"
+
+
+def own_said(pairs: Collection[tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """That each of several repeats reads its own of what others made, or parts of one value: these are pairs of a
+    reader's repeat and of a maker's.
+
+    Examples
+    --------
+    >>> own_said([((0,), (2,)), ((1,), (1,)), ((2,), (0,))]), own_said([])
+    ('one each, last first', 'one each')
+    """
+    each = max(Counter(reader for reader, _ in pairs).values(), default=1)
+    makers = [made for _, made in sorted(pairs)]
+    back = each == 1 and len(makers) > 1 and all(later < before for before, later in pairwise(makers))
+    return f"{'one' if each == 1 else each} each{', last first' if back else ''}"
 
 
 def ordinal(number: int, of: int) -> str:

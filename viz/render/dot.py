@@ -359,7 +359,7 @@ class Writer:
         label = ""
         if edge.status in SIGNS:
             edge = replace(edge, rows=(Row("title", SIGNS[edge.status]), *edge.rows))
-        if edge.rows:
+        if edge.rows and (edge.role == "carried" or not self.drawing.in_order):  # else the boxes say it
             label = f" label={self.words_of(edge)}"
         tail, head = self.sides(edge)
         return self.lines_of(position, replace(edge, tail=tail), head, look, label)

@@ -51,7 +51,7 @@ def _plain(drawing: Drawing) -> tuple[float, float]:
         widths[at] += width(node)
     words: dict[int, float] = defaultdict(float)  # of edges: a line more for each rank that one leaves
     for edge in drawing.edges:
-        if edge.rows and not edge.cut and edge.role != "carried":
+        if edge.rows and not edge.cut and edge.role != "carried" and not drawing.in_order:
             words[rank[edge.tail]] = max(words[rank[edge.tail]], len(edge.rows) * LINE)
     wide: dict[int, float] = defaultdict(float)
     high: dict[int, float] = defaultdict(float)  # by the row, which is of one height in all columns

@@ -27,6 +27,8 @@ def to_text(drawing: Drawing) -> str:
             name = f"then {name}"
         elif edge.role == "carried":
             name = f"before {name}"
+        turns = [row.text for row in edge.rows if row.style == "repeats"]
+        name += f" ({turns[0]})" if turns else ""
         coming[edge.head].append(name)
     lines = []
     around = _templates(drawing)
