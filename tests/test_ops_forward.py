@@ -222,7 +222,7 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
 ELSEWHERE = {
     "uniform": "test_engine_random", "normal": "test_engine_random", "permutation": "test_engine_random",
     "gradients": "test_trace_steps", "custom_vjp": "test_transforms", "checkpoint": "test_transforms",
-    "repeats": "test_engine_random", "arange": "below", "running_average": "the tests of nn.BatchNorm",
+    "turns": "test_engine_random", "arange": "below", "running_average": "the tests of nn.BatchNorm",
     "residuals": "test_passes_differentiate", "standard_exponential": "test_random", "standard_gamma": "test_random",
     "integers": "test_random", "gamma_slope": "test_random", "scan": "test_scan",
     "gammainc_slope": "test_special", "log_ndtr_slope": "test_special",
