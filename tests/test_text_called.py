@@ -40,12 +40,19 @@ def test_a_program_comes_back_from_its_text_and_runs(name: str, step: str) -> No
 
 
 @pytest.mark.filterwarnings("ignore:.*no gradient reached")
+@pytest.mark.parametrize("step", ["as it is", "simplify"])
 @pytest.mark.parametrize("name", CALLED)
-def test_a_text_has_at_most_twice_the_lines_of_its_source(name: str) -> None:
+def test_a_text_has_at_most_twice_the_lines_of_its_source(name: str, step: str) -> None:
     function, classes = CALLED[name]
     said = [re.sub(r'""".*?"""', "", inspect.getsource(part), flags=re.S) for part in (function, *classes)]
-    text = program(name).text(library=False)
+    text = PASSES[step](program(name)).text(library=False)
     assert lines_of(text) <= 2 * sum(map(lines_of, said)) and "scope(" not in text
+
+
+def test_what_is_read_after_its_step_is_the_cell_in_simplified_graphs_too() -> None:
+    graph = program("in training and evaluated")
+    plain, simple = graph.text(library=False), graph.simplify().text(library=False)
+    assert "    v0 = Trunk_2(trunk, x)" in simple and lines_of(simple) <= lines_of(plain)
 
 
 def test_a_call_that_is_handed_a_value_twice_and_one_that_is_not_read_are_calls() -> None:

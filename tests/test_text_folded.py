@@ -335,6 +335,7 @@ def test_lines_are_broken_where_they_have_one_item_and_many_targets() -> None:
     folded = folded_line("for t, x in enumerate(zip([alpha, beta], [gamma, delta])):", 40)
     assert folded == ["for t, x in enumerate(", "    zip([alpha, beta], [gamma, delta])", "):"]
     assert folded_line("value = f((alpha + beta))", 20) == ["value = f(", "    (alpha + beta)", ")"]
+    assert eval("".join(folded_line("((1000, 2000, 3000, 4000),)", 16))) == ((1000, 2000, 3000, 4000),)
 
 
 def test_what_calls_in_blocks_of_scopes_give_has_its_name() -> None:

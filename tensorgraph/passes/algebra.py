@@ -274,6 +274,9 @@ def _pad_nothing(eq: Equation, facts: Facts) -> Rewrite | None:
 
 
 def _name_only(eq: Equation, facts: Facts) -> Rewrite | None:
+    cut = facts.made_by(eq.inputs[0], stop_gradient)
+    if cut is not None and cut.inputs[0] in facts.written:
+        return None  # a parameter that is read again after its step, which a text says as the cell
     return eq.inputs[0] if isinstance(eq.inputs[0], Var) else None
 
 

@@ -78,6 +78,7 @@ class Facts:
         self.asked = asked
         self.producer: dict[Var, Equation] = {}
         self.consts = graph.consts
+        self.written = {write.value for write in graph.writes}
         history = {v for v, node in graph.provenance.captured.items() if node is not None}
         self.fixed = {v for v in graph.consts if v not in history and v not in asked}
         # what a gradient may be asked about: no pass can know who will

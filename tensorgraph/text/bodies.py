@@ -34,7 +34,7 @@ from tensorgraph.text.keys import growing
 from tensorgraph.text.lines import folded_line, typed, wrapped
 from tensorgraph.text.literals import aval_text, literal_text, quoted
 from tensorgraph.text.names import identifier
-from tensorgraph.text.naming import Naming
+from tensorgraph.text.naming import Naming, root
 from tensorgraph.text.structure import places, tree_text
 from tensorgraph.text.turns import expect, write_loop
 from tensorgraph.transforms.custom import custom_op
@@ -462,8 +462,3 @@ def within(part: list[Any], whole: list[Any]) -> bool:
     """Whether items stand in a list in this order."""
     left = iter(whole)
     return all(item in left for item in part)
-
-
-def root(said: str) -> str:
-    """The name with which an expression begins: ``model`` of ``model.blocks[3]``."""
-    return said.partition("[")[0].partition(".")[0]

@@ -19,7 +19,7 @@ from tensorgraph.graph.statements import Definition, Instance
 from tensorgraph.text.definitions import CELLS, library, parts_of
 from tensorgraph.text.functions import folded, plain
 from tensorgraph.text.heads import Given
-from tensorgraph.text.sure import read_again, sure_text, typed_text
+from tensorgraph.text.sure import printed, read_again, sure_text, typed_text
 
 __all__ = ["without_library"]
 
@@ -39,11 +39,12 @@ def without_library(graph: Graph, types: bool = False) -> str:
     """
 
     def kept(known: Known) -> str | None:
-        text = folded(graph, types, known)
+        text = folded(own, types, known)
         return text if _is_read(graph, text) else None
 
     whole = typed_text(graph) if types else sure_text(graph)
-    every = {} if graph.outline.reason else _candidates(graph.outline)
+    own = printed(graph)
+    every = {} if graph.outline.reason else _candidates(own.outline)
     text = kept(every) if every else whole
     if text is None:
         some = {definition: sizes for definition, sizes in every.items() if kept({definition: sizes}) is not None}

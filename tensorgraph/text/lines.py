@@ -64,8 +64,9 @@ def folded_line(text: str, width: int) -> list[str]:
     parts = _items(text[start + 1 : stop])
     if not parts:
         return [text]
-    if len(parts) == 1:  # no comma behind it, which would make a tuple of a sum in brackets
-        inner = folded_line(parts[0], width - 4)
+    if len(parts) == 1:  # no comma behind it, which would make a tuple of a sum in brackets, but for that of a tuple
+        comma = "," if text[start + 1 : stop].rstrip().endswith(",") else ""
+        inner = folded_line(parts[0] + comma, width - 4)
         return [text[: start + 1], *[f"    {line}" for line in inner], text[stop:]]
     return wrapped(text[: start + 1], parts, text[stop:], width)
 

@@ -33,7 +33,7 @@ from tensorgraph.text.heads import Head, key_text, reach
 from tensorgraph.text.literals import literal_text
 from tensorgraph.text.names import identifier
 
-__all__ = ["Naming"]
+__all__ = ["Naming", "root", "shape"]
 
 
 class Naming:
@@ -158,6 +158,8 @@ class Naming:
         if handed is not None and all(self.final.get(inside, 0) <= at for inside in handed[1]):
             self.text[var] = handed[0]  # the loop hands it on by this name
             return handed[0]
+        if handed is not None:
+            wanted = handed[0]  # or by one that is like it
         closed = self.head.closed
         pinned = set().union(*self.used_by.values()) if self.used_by else ()
         base = identifier(wanted)
@@ -189,6 +191,12 @@ class Naming:
         return held is var or (self.final.get(held, 0) <= at and held not in self.fixed)
 
     # ---- lists and dicts with a name
+
+    def keep(self, var: Any, said: str) -> None:
+        """A value is reached from the name with which a place begins: that is not free before the value is dead."""
+        held = self.holder.get(root(said))
+        if held is not None:
+            self.final[held] = max(self.final.get(held, 0), self.final.get(var, 0))
 
     def add_bundle(self, tree: Any, name: str) -> None:
         values = tuple(leaves(tree))
@@ -265,6 +273,11 @@ class Naming:
         if isinstance(tree, tuple) and field_names(type(tree)) is None:
             return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
         return f"[{', '.join(parts)}]"
+
+
+def root(said: str) -> str:
+    """The name with which an expression begins: ``model`` of ``model.blocks[3]``."""
+    return said.partition("[")[0].partition(".")[0]
 
 
 def is_flat(tree: Any) -> bool:

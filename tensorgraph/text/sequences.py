@@ -85,7 +85,7 @@ def comprehension(scene: Scene, node: ast.ListComp | ast.DictComp, read: Callabl
         items = sequence(scene, one.iter)
         scene.room(one.iter, len(items))
         for item in items:
-            bind(scene, one.target, item, one.target)
+            bind(scene, one.target, item, one.target, turn=True)
             turn(number + 1)
 
     try:

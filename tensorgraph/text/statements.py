@@ -12,7 +12,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import is_container
 from tensorgraph.graph.graph import Var, Write
 from tensorgraph.text import types
-from tensorgraph.text.binding import assign_name, bind
+from tensorgraph.text.binding import assign_name, bind, handed_on, note_items
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.expressions import callee, expression, reference, with_residuals
 from tensorgraph.text.scene import CellName, Scene, Unknown, opened, show
@@ -64,6 +64,8 @@ def _statement(scene: Scene, node: ast.stmt) -> None:
             value = reference(scene, node.value)
             for target in node.targets:
                 bind(scene, target, value, node)
+            if isinstance(node.value, (ast.ListComp, ast.DictComp)):
+                note_items(scene, node.targets[0], value)
             if isinstance(node.value, (ast.List, ast.ListComp)):
                 scene.lists[id(value)] = value
         case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
@@ -196,8 +198,10 @@ def _loop(scene: Scene, node: ast.For) -> None:
     scene.room(node.iter, len(items) * len(node.body))
     with scene.loop():
         for item in items:
-            bind(scene, node.target, item, node)
+            first = len(scene.trace.equations)
+            bind(scene, node.target, item, node, turn=True)
             _inside(scene, node.body)
+            handed_on(scene, node.body[-1], first)
 
 
 # writes ---------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Texts that were read back: what stands there is the graph, and where it would not be, the flat text stands there.
 
 An outline is compared with its graph; its lines, names and brackets are not, and whoever reads the text reads these. So
-a text is read again before it is shown, which takes about as long as printing it.
+a text is read again before it is shown, which takes about as long as printing it. What was read is printed again: where
+that is another text, as a text says less of calls than a pass knows, it stands in place of the first, so that a text
+that is read prints as it was.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from tensorgraph.text.printing import to_text
 from tensorgraph.text.structure import classes_of
 from tensorgraph.text.template import parse
 
-__all__ = ["arrays_of", "read_again", "sure_text", "typed_text"]
+__all__ = ["arrays_of", "printed", "read_again", "sure_text", "typed_text"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 FAULT = "its text is read as another graph"
+ROUNDS = 3  # how often what was read may print as another text
 
 
 @checked
@@ -67,7 +70,10 @@ def sure_text(graph: Graph) -> str:
         text = folded(graph)
     except LookupError:  # a value has no name where it is read
         text = ""
-    if not text or read_again(graph, text) is None:
+    again = read_again(graph, text) if text else None
+    if again is not None:
+        text = _settled(graph, text, again)
+    else:
         flat = to_text(graph, types=False)
         if not text or read_again(graph, flat) is not None:  # else no text can say this graph
             text, graph.outline.reason = flat, FAULT
@@ -75,7 +81,31 @@ def sure_text(graph: Graph) -> str:
     return text
 
 
+def _settled(graph: Graph, text: str, again: Graph) -> str:
+    """The text that prints as itself, from one that is read as a graph; whose text it is is noted."""
+    for _ in range(ROUNDS):
+        try:
+            other = folded(again)
+        except LookupError:
+            break
+        if other == text:
+            break
+        more = read_again(graph, other)
+        if more is None:
+            break
+        graph._cache["printed"] = again
+        text, again = other, more
+    return text
+
+
+def printed(graph: Graph) -> Graph:
+    """The graph whose outline a graph's text is: itself, or what an earlier text of it was read as."""
+    sure_text(graph)
+    found: Graph = graph._cache.get("printed", graph)
+    return found
+
+
 def typed_text(graph: Graph) -> str:
     """The same with the type of each value behind its line."""
-    sure_text(graph)
-    return to_text(graph) if graph.outline.reason == FAULT else folded(graph, types=True)
+    own = printed(graph)
+    return to_text(graph) if graph.outline.reason == FAULT else folded(own, types=True)

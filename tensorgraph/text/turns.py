@@ -63,10 +63,13 @@ def write_loop(body: Body, loop: Repetition) -> None:
         name = body.text[outside] = body.text[inside]
         if body.holder.get(name) is inside or any(after is inside for _, _, after in loop.carried):
             body.holder[name] = outside
+        body.keep(outside, name)
     for inside, items in loop.collected:
         if items[-1] not in body.text:  # the others are reached as what was handed on
             name = body.text[items[-1]] = body.text[inside]
-            body.holder[name] = items[-1]
+            if name.isidentifier():
+                body.holder[name] = items[-1]
+            body.keep(items[-1], name)
     _hold_trees(body, loop)
     for name, _, items in saved:
         befores = {before: body.of(before) for before, _, _ in loop.carried if type(before) is Var}
