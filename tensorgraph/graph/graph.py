@@ -334,6 +334,16 @@ class Graph(Drawable):
 
         return replace_at(self, name, function, equal=equal)
 
+    @checked
+    def split(self, name: Any) -> tuple[Graph, Graph]:
+        """Two graphs, up to a part by its name and from there on: see `tensorgraph.passes.rewriting.splitting`."""
+        from tensorgraph.passes.rewriting import split
+
+        return split(self, name)
+
+    def _half(self, name: Any, which: int) -> Graph:
+        return self.split(name)[which]
+
     def __getitem__(self, name: Any) -> Region:
         """The part of this name, ``graph["blocks.3.attention"]``: see `tensorgraph.passes.rewriting.regions`."""
         from tensorgraph.passes.rewriting import region

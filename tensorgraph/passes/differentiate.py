@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tensorgraph.engine.tree import unflatten
-from tensorgraph.graph.graph import Change, Equation, Graph
+from tensorgraph.graph.graph import Change, Graph
 from tensorgraph.graph.inline import inline
 from tensorgraph.graph.size_reads import SizeReads
 from tensorgraph.passes.dead_code import dead_code
+from tensorgraph.passes.rewrite import Log
 from tensorgraph.passes.symbolic import Note, Symbolic
 
 __all__ = ["differentiate", "used", "write_out"]
@@ -52,7 +53,7 @@ def differentiate(graph: Graph) -> Graph:
 def used(written: Graph, graph: Graph) -> Graph:
     """Of a graph with its gradients written out what is used."""
     result = dead_code(written, gradients_only=True)
-    return result.replace(changes=(*graph.changes, _change(graph, result))).check()
+    return result.replace(changes=(*graph.changes, *_changes(graph, result))).check()
 
 
 def write_out(graph: Graph, sizes: SizeReads | None = None) -> tuple[Graph, list[Note]]:
@@ -68,9 +69,16 @@ def write_out(graph: Graph, sizes: SizeReads | None = None) -> tuple[Graph, list
         return trace.result(unflatten(asked.out_tree, outputs), written), trace.notes
 
 
-def _change(graph: Graph, result: Graph) -> Change:
+def _changes(graph: Graph, result: Graph) -> list[Change]:
+    log = Log(graph, "differentiate")
     deferred = [eq for eq in graph.equations if eq.is_gradient]
-    old: set[Equation] = {eq for eq in graph.equations if eq.origin is not None}
+    old = [eq for eq in graph.equations if eq.origin is not None]
     made = sum(eq.origin is not None for eq in result.equations) - len(old)
     before = f"{len(deferred)} gradients equation{'s' if len(deferred) > 1 else ''}"
-    return Change("differentiate", "chain rule", before, f"{made} equations of derivative rules", deferred[0].source)
+    log.note("chain rule", before, f"{made} equations of derivative rules", deferred[0].source)
+    kept = {var.name for var in result.variables()}
+    for eq in [*deferred, *old]:  # what nothing reads is not made, and whoever asks for its name is told
+        lost = [out.name for out in eq.outputs if out.name and out.name not in kept]
+        if lost:
+            log.note("nothing reads it", f"{', '.join(lost)} = {eq.op.name}(...)", "nothing", eq.source)
+    return log.changes

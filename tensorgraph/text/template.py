@@ -406,6 +406,11 @@ class Template(Drawable):
         """A part, by its name, replaced by a function: see `Graph.replace_at`."""
         return self._lifted("replace_at", name, function, equal=equal)
 
+    @checked
+    def split(self, name: Any) -> tuple[Template, Template]:
+        """Two templates, up to a part by its name and from there on: see `Graph.split`."""
+        return self._lifted("_half", name, 0), self._lifted("_half", name, 1)
+
     def __getitem__(self, name: Any) -> Template:
         """The part of this name, a template of its graphs: see `Graph.__getitem__`."""
         return self._lifted("__getitem__", name)

@@ -3,5 +3,6 @@
 from tensorgraph.passes.rewriting.placing import replace_at
 from tensorgraph.passes.rewriting.regions import Region, region
 from tensorgraph.passes.rewriting.search import rewrite
+from tensorgraph.passes.rewriting.splitting import split
 
-__all__ = ["Region", "region", "replace_at", "rewrite"]
+__all__ = ["Region", "region", "replace_at", "rewrite", "split"]

@@ -18,7 +18,7 @@ from tensorgraph.passes.rewriting.regions import Region, region
 from tensorgraph.passes.rewriting.replacing import Replacing, further
 from tensorgraph.passes.rewriting.sides import Pattern
 from tensorgraph.text.names import identifier, names
-from tensorgraph.text.template import parse
+from tensorgraph.text.template import Template, parse
 
 __all__ = ["replace_at"]
 
@@ -123,7 +123,8 @@ def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments:
     if stays:
         words.append(f"what is read elsewhere stays: {', '.join(map(log.text, stays))}")
     words += further(view, numbers, replacement.assigned, 0, equal)
-    called = getattr(function, "__name__", type(function).__name__)
+    own = function.name if isinstance(function, (Graph, Template)) else getattr(function, "__name__", "")
+    called = own or type(function).__name__
     log.note(f"{part.name} → {called}", before, after, source, "; ".join(words), [eq.scope for eq in part.equations])
     result = trace.replaced([replacement], log.changes)
     if result is None:

@@ -360,7 +360,7 @@ def _given(graph: Graph, inside: set[int], call: Call | None, made: set[Var]) ->
         for out in graph.equations[n].outputs:
             readers = [graph.equations[u] for u in graph.index.users.get(out, ()) if u not in inside]
             if out in results or any(
-                eq.origin is None and (not eq.is_gradient or out in eq.group(0)) for eq in readers
+                eq.origin is None and (not eq.is_gradient or out in (*eq.group(0), *eq.group(2))) for eq in readers
             ):
                 exposed.append(out)
     returned = [] if call is None else [v for v in flatten(call.result)[0] if type(v) is Var and v in made]

@@ -201,8 +201,8 @@ class Replacing(Rerun):
             while type(target) is Var and target in by:
                 target = by[target]
             by[out] = target
-        gone = {out for r in replacements for n in r.numbers for out in view.equations[n].outputs}
         made = {out for r in replacements for eq in r.equations for out in eq.outputs}
+        gone = {out for r in replacements for n in r.numbers for out in view.equations[n].outputs} - made
         # a gradient with respect to an argument or a cell goes through what stands in its place now
         beyond = {out: target for out, target in by.items() if out in view.position}
         added: dict[int, list[Equation]] = {}
