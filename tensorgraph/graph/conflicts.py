@@ -2,7 +2,8 @@
 
 1. Calls that do the same but for a value that one is handed twice, or for what nobody reads of one, are one definition
    (`joining.py`): all give what is read of any.
-2. Where calls of a module differ in numbers alone that are sizes, they read the sizes.
+2. Where calls differ in numbers alone that they are handed (`given_numbers.py`), or those of a module in numbers that
+   are sizes, they read these.
 3. Of calls of a module that still differ, those of which there are most are calls of it; the others are functions that
    are handed it, ``Block_2(block, x)``.
 4. What cannot be said so is taken apart in the function around it.
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.extents import sized
+from tensorgraph.graph.given_numbers import settle_numbers
 from tensorgraph.graph.graph import Var
 from tensorgraph.graph.joining import matched
 from tensorgraph.graph.statements import Instance, leaves
@@ -30,7 +32,7 @@ MOST_ALIKE = 24  # definitions of one name that are compared
 
 def settle(calls: Calls) -> bool:
     """See to modules and functions that are called in several ways; whether there were any."""
-    return calls.waiting or _join(calls) or _part(calls)
+    return calls.waiting or _join(calls) or settle_numbers(calls) or _part(calls)
 
 
 def _join(calls: Calls) -> bool:

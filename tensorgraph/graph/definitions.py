@@ -24,6 +24,7 @@ from tensorgraph.graph.conflicts import settle
 from tensorgraph.graph.equality import constants
 from tensorgraph.graph.equation import Equation
 from tensorgraph.graph.extents import Sizes, measured
+from tensorgraph.graph.given_numbers import GivenNumbers
 from tensorgraph.graph.graph import Graph, Var, typed_key
 from tensorgraph.graph.joining import matched
 from tensorgraph.graph.rereads import Rereads, Step
@@ -111,6 +112,7 @@ class Calls:
                 self.siblings[base, name] = self.siblings.get((base, name), 0) + 1
         self.opened: set[Node] = set()
         self.sized: dict[Node, Sizes] = {}  # calls in which numbers are sizes of what they are handed: which
+        self.numbers = GivenNumbers()
         self.plain: set[Node] = set()  # modules that print as functions
         self.handed: dict[Node, Node] = {}  # of those that are handed their module: a call of it
         self.joined: dict[Node, Node] = {}  # calls that do what another one does, as `joining.py` says
@@ -302,8 +304,13 @@ class Calls:
         return atom.path if isinstance(atom, Instance) else self.decls[atom].path if atom in self.decls else None
 
     def seen(self, node: Node, number: int) -> Equation:
-        """An equation as it stands in a call, with sizes in place of numbers."""
-        return measured(self.equations[number], self.sized.get(node, {}).get(number, {}))
+        """An equation as it stands in a call, with sizes in place of numbers, and with numbers that it was handed."""
+        eq = measured(self.equations[number], self.sized.get(node, {}).get(number, {}))
+        return self.numbers.seen(node, number, eq)
+
+    def handed_to(self, node: Node | None, inner: Node) -> list[Any]:
+        """What a call in another one is handed, as trees."""
+        return self.numbers.handed(node, inner, [parameter.tree for parameter in self.of[inner].parameters])
 
     def _joined(self, about: Description) -> bool:
         """Describe a call by another one that does the same; whether it does."""
@@ -369,7 +376,7 @@ class Calls:
             if inner.instance is not None:
                 found[inner.instance] = None
             for atom in inner.foreign:
-                if not (type(atom) is Var and place(atom, -1) >= start):
+                if atom not in self.numbers.literals and not (type(atom) is Var and place(atom, -1) >= start):
                     found[atom] = None
         for write in about.writes:
             found[write.cell] = None
@@ -387,8 +394,11 @@ class Calls:
             for saved in [kept for other, kept in self.kept.get(about.node.call, ()) if about.node.follows(other)]:
                 if isinstance(saved, tuple) and sum(atom in left for atom in leaves(saved)) > 1:
                     left = self._hand_over(about, "saved", saved, left)
-        if call is not None and not about.node.backward:
-            for name, tree in call.arguments.items():
+        numbers = set(self.numbers.places.get(about.node, {}).values())
+        for name, tree in () if call is None else call.arguments.items():
+            if name in numbers:
+                about.parameters.append(Parameter(name, self.numbers.var(about.node, name)))
+            elif not about.node.backward:
                 left = self._hand_over(about, "args" if name == "*" else name, self.said(tree), left)
         about.parameters += [Parameter(None, atom) for atom in left]
         about.foreign = [atom for parameter in about.parameters for atom in leaves(parameter.tree)]

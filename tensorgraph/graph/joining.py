@@ -14,7 +14,7 @@ from tensorgraph.graph.extents import Extent, resolved
 from tensorgraph.graph.graph import Literal, Var, typed_key
 from tensorgraph.graph.rereads import Step
 from tensorgraph.graph.signatures import below, member, relative, role
-from tensorgraph.graph.statements import Instance
+from tensorgraph.graph.statements import Instance, leaves
 
 if TYPE_CHECKING:
     from tensorgraph.graph.definitions import Calls, Description
@@ -74,7 +74,11 @@ class _Match:
 
     def call(self, mine: Node, yours: Node) -> bool:
         a, b = self.calls.of[mine], self.calls.of[yours]
-        if a.definition != b.definition or not self.same((a.instance, *a.foreign), (b.instance, *b.foreign)):
+        given = [
+            (about.instance, *[leaf for tree in self.calls.handed_to(outer.node, inner) for leaf in leaves(tree)])
+            for outer, inner, about in ((self.model, mine, a), (self.other, yours, b))
+        ]
+        if a.definition != b.definition or not self.same(*given):
             return False
         return self.gives(self.calls.values(a.result), self.calls.values(b.result))
 

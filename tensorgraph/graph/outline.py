@@ -41,7 +41,6 @@ from tensorgraph.graph.statements import (
     Parameter,
     Statement,
     leaves,
-    mapped,
 )
 from tensorgraph.graph.totals import BEGIN, TOTAL, Collapsed, Sums, collapsed, is_loose, sums_in
 
@@ -415,7 +414,7 @@ class _Assembly:
                     found += inner
             elif isinstance(item, Node):
                 about = self.calls.of[item]
-                arguments = [mapped(parameter.tree, lambda atom: atom) for parameter in about.parameters]
+                arguments = self.calls.handed_to(within.node, item)
                 values = [] if about.result is NOTHING else self.calls.values(about.result)
                 found.append(Application(self.made[about.definition], about.instance, arguments, values))
                 self.spans[found[-1]] = item.start, item.stop

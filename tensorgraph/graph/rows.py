@@ -50,7 +50,7 @@ def rows_in(calls: Calls, about: Description, kept: Mapping[Var, Any]) -> list[t
             continue
         inner = calls.of[item]
         stand_in = calls.stand_ins.setdefault(inner.definition, Definition("", "", None, result=inner.result))
-        arguments = [parameter.tree for parameter in inner.parameters]
+        arguments = calls.handed_to(about.node, item)
         body.append(Application(stand_in, inner.instance, arguments, calls.values(inner.result)))
         if isinstance(inner.saved, tuple):
             owners.update(dict.fromkeys(leaves(inner.saved), inner.saved))

@@ -11,7 +11,7 @@ from tensorgraph.graph.call_tree import Node, Scoped
 from tensorgraph.graph.equation import CellDecl
 from tensorgraph.graph.extents import Extent, resolved
 from tensorgraph.graph.graph import Literal, typed_key
-from tensorgraph.graph.statements import NOTHING, Instance, mapped
+from tensorgraph.graph.statements import NOTHING, Instance, leaves, mapped
 
 if TYPE_CHECKING:
     from tensorgraph.graph.definitions import Calls, Description
@@ -66,8 +66,8 @@ def role(calls: Calls, atom: Any) -> Any:
     return "cell" if atom in calls.decls else "number" if type(atom.aval) is Number else "value"
 
 
-def signature(calls: Calls, about: Description) -> Any:
-    """What a call does, under numbers in place of names."""
+def signature(calls: Calls, about: Description, numbers: bool = True) -> Any:
+    """What a call does, under numbers in place of names; without `numbers`, but for those that it computes with."""
     node = about.node
     number: dict[Any, Any] = dict(calls.consts)
     if node is calls.top:
@@ -91,7 +91,8 @@ def signature(calls: Calls, about: Description) -> Any:
         if type(atom) is Literal and type(atom.value) is Extent:
             return size(atom.value)
         if type(atom) is Literal:
-            return "literal", typed_key(atom.value)
+            plain = not numbers and type(atom.value) in (int, float)
+            return "literal", type(atom.value) if plain else typed_key(atom.value)
         found = number.get(atom)
         if found is None:  # inside of an instance that it is handed
             path = calls.path(atom)
@@ -110,7 +111,8 @@ def signature(calls: Calls, about: Description) -> Any:
                 inner = calls.of[item]
                 values = calls.values(inner.result)
                 called = None if inner.instance is None else use(inner.instance)
-                yield inner.definition, called, tuple(map(use, inner.foreign)), len(values)
+                handed = [leaf for tree in calls.handed_to(node, item) for leaf in leaves(tree)]
+                yield inner.definition, called, tuple(map(use, handed)), len(values)
             else:
                 eq = calls.seen(node, item)
                 values = list(eq.outputs)
