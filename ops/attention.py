@@ -128,7 +128,9 @@ def attention_reference(
     if causal:
         near = reshape.public(arange.public(length), shape=(length, 1)) >= arange.public(keys)
         scores = where.public(near, scores, -math.inf)
-    if keys:
+    if keys and mask is None and key_mask is None and not causal:  # nothing is barred
+        weights = softmax.public(scores, axis=-1)
+    elif keys:
         nothing = equal.public(largest.public(stop_gradient.public(scores), axis=-1, keepdims=True), -math.inf)
         weights = where.public(nothing, 0.0, softmax.public(where.public(nothing, 0.0, scores), axis=-1))
     else:
@@ -305,7 +307,8 @@ scaled_dot_product_attention = fused_op(
     here; its `MultiheadAttention` says True for what is left out: write ``~mask``. With ``causal=True`` query i looks
     at the keys 0 to i, also where the lengths differ, as in PyTorch; for queries that stand at the end of the keys give
     ``mask=tg.tril(tg.ones((L, S), dtype="bool"), k=S - L)``. A query for which nothing takes part gives 0, and no
-    gradient. What values hold where nothing takes part must be finite: 0 times NaN is NaN.
+    gradient. What values hold where nothing takes part must be finite: 0 times NaN is NaN. Where all scores of a query
+    are beyond the dtype, it gets NaN without masks, and with masks those of -inf count as barred.
 
     With a random `state` (`tg.random.key`) weights are zeroed with probability `dropout` and the rest divided by
     ``1 - dropout``: by the float32 numbers of `tg.uniform` of this state and the scores' shape. Backward draws them

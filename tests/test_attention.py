@@ -140,6 +140,33 @@ def test_nothing_to_look_at_gives_nothing():
     assert y[0].any() and all(np.isfinite(a).all() for a in (dq, dk, dv, dmask))
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_scores_beyond_the_dtype_are_no_masks(monkeypatch):
+    """All of a query's scores are -inf, though none is barred: it gets NaN, however it is computed; others do not."""
+    q, k = np.ones((3, 4), np.float32), np.full((5, 4), 0.5, np.float32)
+    q[1], k[:, 0], k[2, 0] = 1e20, -1e25, -1e30
+    v = np.arange(10, dtype=np.float32).reshape(5, 2)
+
+    def f(q, k, v, impl):
+        return tg.value_and_grad(
+            lambda q, k, v: tg.scaled_dot_product_attention(q, k, v, impl=impl).sum(axis=-1)[1], argnums=(0, 1, 2)
+        )(q, k, v)
+
+    def whole(q, k, v, impl):
+        return tg.scaled_dot_product_attention(q, k, v, impl=impl)
+
+    for keys in (kernels.KEYS, 2):
+        monkeypatch.setattr(kernels, "KEYS", keys)
+        for impl in ("composed", "fused"):
+            for run in (whole, tg.compile(whole)):
+                found = run(tg.tensor(q), tg.tensor(k), tg.tensor(v), impl).numpy()
+                assert np.isnan(found[1]).all() and np.isfinite(found[[0, 2]]).all()
+            for run in (f, tg.compile(f)):
+                value, grads = run(tg.tensor(q), tg.tensor(k), tg.tensor(v), impl)
+                assert np.isnan(value.numpy()) and np.isnan(grads[0].numpy()[1]).all()
+                assert all(np.isnan(g.numpy()).all() for g in grads[1:])
+
+
 def test_second_order_beside_a_row_with_nothing():
     q, k, v = (tg.tensor(normal(i, 3, 4)) for i in range(3))
     mask = np.array([[True, False, True], [False, False, False], [True, True, True]])

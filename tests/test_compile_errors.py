@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
-from tensorgraph import nn
+from tensorgraph import nn, optim
 from tensorgraph.testing import Case, examples_of
 
 
@@ -118,6 +118,7 @@ def test_what_nobody_reads_and_refuses_nothing_is_not_run() -> None:
     assert not {"exp", "matmul", "softmax", "getitem", "sum", "add"} & {*left} and left.count("power") == 1, left
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_nan_that_nobody_reads_is_seen() -> None:
     def f(x: Any) -> Any:
         tg.log(x * 0.0 - 1.0)
@@ -128,3 +129,44 @@ def test_nan_that_nobody_reads_is_seen() -> None:
     with tg.debug_nans():
         expected = error_of(f, tg.tensor(X))
         assert expected is not None and error_of(compiled, tg.tensor(X)) == expected
+
+
+REFUSALS: dict[str, Callable[[Any, Any], Any]] = {
+    "index": lambda x, i: x[i].sum(),
+    "factor": lambda x, i: tg.linalg.cholesky(x[:, :3] - 9.0).sum(),
+    "label": lambda x, i: tg.nll(tg.log_softmax(x), i),  # found to be another op
+    "one_hot": lambda x, i: tg.one_hot(i, 4).sum() * 1.0,
+    "power": lambda x, i: ((i - 9) ** (i - 5)).sum(),
+}
+
+
+@pytest.mark.parametrize("first", REFUSALS)
+def test_of_several_errors_the_first_is_raised_in_its_words(first: str) -> None:
+    for second in REFUSALS:
+
+        def f(x: Any, i: Any, second: str = second) -> Any:
+            loss = REFUSALS[first](x, i)
+            return loss + REFUSALS[second](x, i)
+
+        expected = error_of(f, tg.tensor(X), tg.tensor(LABELS))
+        compiled = tg.compile(f)
+        assert expected is not None and [error_of(compiled, X, LABELS) for _ in range(2)] == [expected] * 2
+
+
+def test_an_error_within_a_step_is_the_functions_and_changes_nothing() -> None:
+    model = nn.Linear(4, 4, seed=0)
+    sgd = optim.SGD(model, lr=0.1)
+
+    def step(x: Any, i: Any) -> Any:
+        loss = tg.nll(tg.log_softmax(model(x)), i)
+        loss.backward()
+        sgd.step()
+        return loss
+
+    compiled = tg.compile(step)
+    good = np.array([0, 1, 3])
+    compiled(X, good)
+    compiled(X, good)
+    before = model.weight.numpy(), model.weight.grad.numpy()
+    assert error_of(compiled, X, LABELS) == error_of(step, tg.tensor(X), tg.tensor(LABELS))
+    np.testing.assert_array_equal([model.weight.numpy(), model.weight.grad.numpy()], before)

@@ -115,6 +115,7 @@ class Layout:
         self.dtype = q.dtype
         self.scale = q.dtype.type(scale)
         self.causal = causal
+        self.is_open = mask is None and key_mask is None and not causal  # every key takes part
         self.dropout: Any = None  # a rate, what draws numbers of a state from one on, and how many states there are
         heads = q.shape[-3] if q.ndim > 2 else 1
         shared = max(a.shape[-3] if a.ndim > 2 else 1 for a in (k, v))
@@ -272,6 +273,9 @@ def attention_forward(layout: Layout) -> tuple[Array, Array, Array]:
                 other = np.empty(target.size, layout.dtype)
             target *= factors.reshape(*target.shape[:2], 1)
             target += np.matmul(s, layout.v[n, columns], out=view(other, *target.shape))
+        if layout.is_open:
+            lost = top == -np.inf  # their scores are beyond the type
+            sums[lost], target[lost.reshape(target.shape[:2])] = np.nan, np.nan
         peaks[n, g, rows], totals[n, g, rows] = top.reshape(target.shape[:2]), sums.reshape(target.shape[:2])
     return out.reshape(layout.out_shape), peaks, totals
 
@@ -302,6 +306,8 @@ def attention_backward(
             if whole:  # of these scores: the forward pass may have been others' kernels, whose products round otherwise
                 fresh = np.full(count, -np.inf, p.dtype), np.zeros(count), np.ones(count, p.dtype)
                 share(_soften, (flat(p), *causal, *fresh), count, p.size * FORWARD)
+                if layout.is_open:
+                    flat(p)[fresh[0] == -np.inf] = np.nan
             else:
                 share(_again, (flat(p), *causal, top, sums), count, p.size * FORWARD)
             size = max((columns.stop - columns.start) * layout.width * len(p), own[..., :1].size * layout.k.shape[-1],

@@ -84,6 +84,12 @@ def scored(row: Any, seen: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any)
     return largest(row, seen)
 
 
+def base_of(top: Any, is_masked: Any) -> Any:
+    """What scores are told by: the largest, or 0 where masks may bar all. Without them it is -inf where scores are
+    beyond their type, which gives NaN."""
+    return select(top == -INF and (is_masked or CAUSAL), real(0.0), top)
+
+
 def exponentials(row: Any, seen: Any, base: Any) -> Any:
     """exp(score - base) in place; their sum, in float64."""
     total = double(vset(0.0))
@@ -146,8 +152,7 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
             for r in range(rows):
                 row, seen = scores + r * step, seen_by(r0 + r, keys)
                 top = scored(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
-                base = select(top == -INF, real(0.0), top)
-                total = exponentials(row, seen, base)
+                total = exponentials(row, seen, base_of(top, kind + is_keyed > 0))
                 share(row, seen, last, total)
                 if DROPPED:
                     line = draws(
@@ -221,7 +226,7 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
                 # of these scores, not the forward pass's: products of other tiles round otherwise, and where scores
                 # are large the differences would be powers of e
                 top = scored(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
-                total = exponentials(row, seen, select(top == -INF, real(0.0), top))
+                total = exponentials(row, seen, base_of(top, kind + is_keyed > 0))
                 share(row, seen, keys, total)
                 line = 0
                 if DROPPED:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from tensorgraph.graph.evaluate import evaluate
 
 __all__ = ["Entry"]
 
+T = TypeVar("T")
 ndarray = np.ndarray
 # what getrefcount says of an array that one variable holds; interpreters differ, so it is measured here
 OWN = (lambda array: getrefcount(array))([np.zeros(1)].pop())
@@ -59,6 +61,7 @@ class Entry:
         self.records = mode.grad and (resizing.is_asked or (held and not steps))
         self.tree = traced.returned or (graph.out_tree.children[0] if traced.left else graph.out_tree)
         self.single = self.tree.kind is None
+        self.count = len(graph.inputs) - len(traced.found)
         self.cleared = [place for place, has in traced.left if not has and type(place) is Leaf]
         self.room, self.lock = room, room.lock
         self.tried = False
@@ -116,7 +119,7 @@ class Entry:
             if leaf.grad is not None:
                 return self.run_with_grads(arrays)
         with self.lock:
-            results = self.runner.run(arrays)
+            results = self.results(arrays)
         if self.runner.gives_copies:
             if not self.single:
                 return unflatten(self.tree, [*map(wrap, results)])
@@ -127,6 +130,26 @@ class Entry:
             return unflatten(self.tree, [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results])
         value = results[0]
         return wrap(apart(value, arrays)) if type(value) is ndarray else value
+
+    def results(self, arrays: Sequence[Any]) -> list[Any]:
+        """What the runner gives; whoever calls holds the lock."""
+        return self.or_first_error(self.runner.run, arrays)
+
+    def or_first_error(self, run: Callable[[Any], T], arrays: Sequence[Any]) -> T:
+        """What `run` gives for a call's arrays. Where it raises, what the function raises first, in its words: passes
+        have made other ops of some, and put them into another order. Nothing has been written then."""
+        try:
+            return run(arrays)
+        except Exception as raised:
+            error = raised
+        found = [leaf.grad for leaf in self.traced.found]
+        given = arrays[len(arrays) - self.count :]  # behind gradients that it has found
+        tensors = [wrap(a) if type(a) is ndarray else a for a in given]
+        try:
+            evaluate(self.traced.graph, [*found, *tensors], [cell._live() for cell in self.traced.cells])
+        except Exception as first:
+            error = first
+        raise error
 
     @property
     def looked_at(self) -> frozenset[int]:
@@ -144,6 +167,7 @@ class Entry:
         if text is None:
             return None
         under_lock, results, scope = text
+        scope["trouble"] = functools.partial(self.or_first_error, scope["trouble"])
         scope |= {"lock": self.lock, "new": new, "Tensor": Tensor, "statistics": self.statistics}
         lines = []
         for n, leaf in enumerate(self.cleared):
@@ -161,7 +185,7 @@ class Entry:
         """As `run`, of a function that finds gradients or leaves some."""
         found = self.found
         with self.lock, whole():
-            results = self.runner.run([*[leaf.grad._value for leaf in found], *arrays] if found else arrays)
+            results = self.results([*[leaf.grad._value for leaf in found], *arrays] if found else arrays)
             grads = results[self.tree.size :]
             del results[self.tree.size :]
             self.leave(grads, self.given, tensors)

@@ -177,7 +177,7 @@ class _Call:
         before = [cell._value.copy() if n in pulling.written else cell._value for n, cell in enumerate(pulling.cells)]
         arrays, self.arrays = self.arrays, []
         with pulling.entry.lock:
-            self.results = pulling.entry.runner.run(arrays)
+            self.results = pulling.entry.results(arrays)
         given = [array.copy() if own else array for array, own in zip(arrays, self.lent, strict=True)]
         kept = _Kept([*given, *before])
         self.kept = weakref.ref(kept)
