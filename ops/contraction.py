@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.batching import BatchCall, reshaped, widened
 from tensorgraph.engine.declare import op
@@ -87,7 +88,8 @@ def matrix_product(a: Any, b: Any) -> Any:
         if a.ndim > 2 or b.ndim > 2:
             if a.ndim > 2 and a.shape[-1] == 1 and b.ndim > 2 and b.shape[-2] == 1:
                 return outer(a, b)
-            return _several_products()(a, b) if a.size + b.size >= SEVERAL else np.matmul(a, b)
+            has_kernels = a.size + b.size >= SEVERAL and modes.current().implementation == "fused"
+            return _several_products()(a, b) if has_kernels else np.matmul(a, b)
         if a.size >= LONG and _is_thin(a, b):
             return _long_product(a, b)
         if a.size >= LONG and a.ndim <= 2 >= b.ndim and a.size == a.shape[-1] == b.size == b.shape[0]:

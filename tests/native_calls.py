@@ -1,13 +1,9 @@
 """Rules of ops run on arrays: as machine code, for either width of vectors, and over the emulation."""
 
-import ctypes
-import functools
-
 import numpy as np
 import pytest
 
-from tensorgraph.native import compilers, machine, objects
-from tensorgraph.native.lowering import Lowering
+from tensorgraph.native import machine, objects
 from tensorgraph.native.places import Address, Buffer, Call, Place
 
 HOWS = [("emulate", 64), ("emulate", 32)] + ([("code", 64), ("code", 32)] if machine.available() else [])
@@ -28,17 +24,6 @@ def place_of(array):
     return Place(Buffer(high - low), array.shape, array.dtype, array.strides, offset), low
 
 
-@functools.cache
-def entry(kernel, width):
-    """The address of a kernel's machine code for a width that need not be this processor's."""
-    if width == machine.machine().width:
-        return kernel.entry
-    symbol = f"{kernel.symbol}_{width}"
-    text = Lowering(kernel.function, symbol, kernel.dtype.itemsize, width, kernel.constants).text()
-    ((_, data),) = compilers.objects_of({symbol: lambda: text})
-    return objects.linked([data], [symbol])[0]
-
-
 def run_record(record, where, arrays, how, width, order=1):
     """Run a record's blocks, in either order."""
     words = np.array(
@@ -48,9 +33,7 @@ def run_record(record, where, arrays, how, width, order=1):
         if how == "emulate":
             record.kernel.emulate(words, arrays, block, record.blocks, width)
         else:
-            ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_int64, ctypes.c_int64)(entry(record.kernel, width))(
-                words.ctypes.data, block, record.blocks
-            )
+            objects.call(objects.entries([record.kernel], width)[0], words.ctypes.data, block, record.blocks)
 
 
 class Run:

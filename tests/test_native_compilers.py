@@ -1,5 +1,7 @@
 """Several processes compile: the same objects as one makes, whatever becomes of the others."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from tensorgraph.jit import threads
-from tensorgraph.native import compilers, machine
+from tensorgraph.native import cache, compilers, machine
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.words import ldm, stm, word_at
 
@@ -109,3 +111,53 @@ def test_a_program_that_is_no_python_is_not_started(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/editor")
     assert dict(compilers.objects_of(writers)) == alone(writers) and not eager_helpers
+
+
+def test_helpers_that_began_early_are_taken(writers: Writers, eager_helpers: list[Any]) -> None:
+    expected = alone(writers)
+    compilers.begin()
+    compilers.begin()  # there is no need of more
+    early = list(eager_helpers)
+    assert len(early) == 2
+    assert dict(compilers.objects_of(writers)) == expected
+    assert eager_helpers == early and all(helper.process.wait(60) is not None for helper in early)
+
+
+def test_helpers_that_nobody_takes_are_ended(eager_helpers: list[Any]) -> None:
+    compilers.begin()
+    compilers.dismiss()
+    assert eager_helpers and all(helper.process.returncode is not None for helper in eager_helpers)
+    assert dict(compilers.objects_of({})) == {}
+
+
+EARLY = """
+import sys
+import numpy as np, tensorgraph as tg
+from tensorgraph.compile.early import early
+from tensorgraph.jit import threads
+from tensorgraph.native import compilers, objects
+threads.num_threads = lambda: 2
+begun, link, linked = [], objects._link, []
+objects._link = lambda units: (linked.append({u.symbol.rpartition("_")[0] for u in units}), link(units))
+compilers.begin = lambda: begun.append(len(linked))
+@tg.compile
+def f(x):
+    return (x * 2.0).sum()
+with early():
+    pass  # the block ends when all is there
+x = tg.tensor(np.ones(3, "f4"))
+assert f(x).item() == 6.0 and f(x).item() == 6.0
+common = {"tg_bind_arrays", "tg_judge", "tg_gather", "tg_drive", "tg_pool", "tg_builtin", "tg_lead", "tg_serve"}
+assert linked[0] == common and not any(common & more for more in linked[1:]), linked
+print(begun)
+"""
+
+
+def test_what_all_functions_run_is_compiled_while_the_first_is_traced(tmp_path: Any) -> None:
+    for expected in ("[0]", "[]"):  # helpers begin where there is nothing on disk
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", EARLY], capture_output=True, text=True, check=False, timeout=120,
+            env={**os.environ, cache.VARIABLE: str(tmp_path)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == expected

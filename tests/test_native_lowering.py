@@ -3,12 +3,40 @@
 import numpy as np
 import pytest
 
-from tensorgraph.native import machine
+from tensorgraph.native import emitting, machine, objects
 from tensorgraph.native.kernel import from_text, kernel
+from tensorgraph.native.lowering import routine
 from tensorgraph.native.sources import KernelError, tree_of
-from tensorgraph.native.words import WORDS
+from tensorgraph.native.words import WORDS, ldm, stm, word_at
 
 needs_code = pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+
+LANES = SIZE = SCALE = UNREAD = 0  # constants of kernels
+
+
+@routine
+def scaled_lines(source, target, n, is_added):
+    """What is called and not put in place; from one routine to another, and with truth values."""
+    for i in range(0, n, LANES):
+        x = ldm(source + i * SIZE, n - i, 0.0) * SCALE
+        if is_added > 0:
+            x = x + ldm(target + i * SIZE, n - i, 0.0)
+        stm(target + i * SIZE, x, n - i)
+
+
+@routine
+def twice(source, target, n):
+    scaled_lines(source, target, n, False)
+    scaled_lines(source, target, n, n > 0)
+
+
+def calls_twice(w, block, blocks):
+    twice(word_at(w, 0), word_at(w, 1), word_at(w, 2))
+
+
+def calls_once(w, block, blocks):
+    scaled_lines(word_at(w, 0), word_at(w, 1), n=word_at(w, 2) * UNREAD, is_added=0)
+
 
 HEAD = "def apply(w, block, blocks):\n    p, q, n, m = [word_at(w, k) for k in static(4)]\n"
 
@@ -275,3 +303,50 @@ def test_a_kernel_is_a_function_of_floats():
     for function, dtype in ((len, "float32"), (lambda w, block, blocks: None, "float16")):
         with pytest.raises(TypeError, match=f"for float32 or float64, not .* for {dtype}"):
             kernel(function, dtype)
+
+
+# routines ------------------------------------------------------------------------------------------------------------
+
+
+def test_kernels_that_differ_elsewhere_have_the_same_routines():
+    one, other, third = (kernel(calls_twice, "float32", SCALE=s, UNREAD=u) for s, u in ((3, 1), (3, 2), (4, 1)))
+    assert one is not other and one.routines == other.routines != third.routines
+    assert {r.name: r.constants for r in one.routines} == {"twice": {"SCALE": 3}, "scaled_lines": {"SCALE": 3}}
+    assert set(kernel(calls_once, "float32", SCALE=3, UNREAD=1).routines) < set(one.routines)
+    assert set(kernel(calls_twice, "float64", SCALE=3).routines).isdisjoint(one.routines)
+
+
+@needs_code
+@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_routines_are_called_as_they_are_in_python(dtype, width):
+    if width > machine.machine().width:
+        pytest.skip("this processor has no such vectors")
+    x = np.arange(37, dtype=dtype)
+    # what was linked before is found by what comes later, and both are held apart from what has other constants
+    for text, times, scale in ((calls_once, 1, 5.0), (calls_twice, 2, 5.0), (calls_twice, 2, 7.0)):
+        k, out = kernel(text, dtype, SCALE=scale, UNREAD=1), np.zeros_like(x)
+        words = np.array([x.ctypes.data, out.ctypes.data, 37])
+        objects.call(objects.entries([k], width)[0], words.ctypes.data, 0, 1)
+        np.testing.assert_array_equal(out, x * times * scale)
+        seen = np.zeros_like(x)
+        k.emulate(words - [0, out.ctypes.data - seen.ctypes.data, 0], [x, seen], width=width)
+        np.testing.assert_array_equal(seen, out)
+
+
+def test_a_routine_takes_integers():
+    k = kernel(
+        from_text(HEAD + "    scaled_lines(p, q, 1.5, False)\n", {**WORDS, "scaled_lines": scaled_lines}), "float32"
+    )
+    with pytest.raises(KernelError, match=r"expected an integer, got 1\.5"):
+        k.module(32)
+
+
+@needs_code
+def test_long_texts_mean_what_short_ones_do():
+    body = "\n".join(f"stm(q + {8 * k}, ldm(p + {8 * k}, n, 0.0) * 3.0, n)" for k in range(300))
+    k = lowered(body, "float64")
+    assert len(k.module()) > emitting.LONG > len(lowered("pass").module())
+    x, out = np.arange(310.0), np.zeros(310)
+    k.run(np.array([x.ctypes.data, out.ctypes.data, 4, 0]))
+    np.testing.assert_array_equal(out, np.where(np.arange(310) < 303, 3 * x, 0))

@@ -78,8 +78,9 @@ def test_strides_change_no_bit(left, right, dtype):
 def test_tiles_change_no_bit(rows, vectors):
     a, b = numbers((11, 530), "float32"), numbers((530, 37), "float32", 1)
     made = np.full((11, 37), np.nan, "float32")
-    text = kernel(product, "float32", ROWS=rows, VECS=vectors, BIAS=False, RELU=False, PACKED=False)
-    words = [address(a), 2120, 4, address(b), 148, address(made), 148, 11, 37, 530, 1, 0, 0, 0, 1, 0, 0, 0, 0, 37]
+    text = kernel(product, "float32", ROWS=rows, VECS=vectors, PACKED=False)
+    words = [address(a), 2120, 4, address(b), 148, address(made), 148, 11, 37, 530, 1, 0, 0, 0, 1]
+    words += [0, 0, 0, 0, 0, 37, 0]
     text.emulate(np.array(words), [a, b, made], width=64 if rows % 4 else 32)
     expected = np.zeros((11, 37), "float32")
     for k0 in range(0, 530, DEPTH):  # one accumulator an output and block

@@ -21,11 +21,11 @@ from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.ops.native.moving import collapsed, copy_of
 from tensorgraph.ops.native.packing import DEPTH, pack_rows
 from tensorgraph.ops.native.product_thin import dots, narrow
-from tensorgraph.ops.native.product_tiles import add_rows, product, product_packed
+from tensorgraph.ops.native.product_tiles import BIAS, RELU, add_rows, product, product_packed
 
 __all__ = [
-    "CHUNK", "PART", "Ending", "Products", "blocks_of", "in_order", "is_dots", "is_narrow", "is_packed", "large_tiles",
-    "packing_of", "product_call", "products_of", "records_of", "room", "tile_of", "with_rows",
+    "CHUNK", "PART", "Ending", "Products", "ahead_of", "blocks_of", "in_order", "is_dots", "is_narrow", "is_packed",
+    "large_tiles", "packing_of", "product_call", "products_of", "records_of", "room", "tile_of", "with_rows",
 ]  # fmt: skip
 
 PART = 64 * DEPTH
@@ -86,12 +86,11 @@ class Ending:
     relu: bool = False
 
     @property
-    def constants(self) -> dict[str, bool]:
-        return {"BIAS": self.bias is not None, "RELU": self.relu}
-
-    @property
-    def address(self) -> int | Address:
-        return 0 if self.bias is None else self.bias.address()
+    def words(self) -> list[int | Address]:
+        """What kernels are told of it."""
+        if self.bias is None:
+            return [RELU * self.relu, 0]
+        return [BIAS + RELU * self.relu, self.bias.address()]
 
 
 def blocks_of(flops: int, rows: int) -> int:
@@ -109,25 +108,29 @@ def large_tiles() -> bool:
 
 
 def tile_of(m: int) -> dict[str, int]:
-    """Rows and vectors of a tile: as many as leave registers for the vectors of B and one of A; and how many k's ahead
-    it asks for B, whose way here takes all the time where rows are few."""
+    """Rows and vectors of a tile: as many as leave registers for the vectors of B and one of A."""
     large = large_tiles()
     if m <= 4:  # long rows, lest every sum wait for the one before
         rows = 2 if m == 3 else m
-        return {"ROWS": rows, "VECS": (16 if large else 8) // rows, "AHEAD": 4 if rows <= 2 else 0}
-    return {"ROWS": 8 if large else 6, "VECS": 2, "AHEAD": 0}
+        return {"ROWS": rows, "VECS": (16 if large else 8) // rows}
+    return {"ROWS": 8 if large else 6, "VECS": 2}
 
 
-def tile_for(given: Products) -> dict[str, int]:
-    """The tile of a product, which asks ahead for a B that is far away.
+def ahead_of(m: int) -> int:
+    """How many k's ahead B is asked for, whose way here takes all the time where rows are few."""
+    return 4 if m <= 3 else 0
+
+
+def ahead_for(given: Products) -> int:
+    """The same of a product, which asks ahead for a B that is far away.
 
     Rows of B may lie a page apart, and of a sum of few k's each strip of B is soon done with. Longer sums over a B that
     lies in the second cache lose time by it.
     """
     m, n, k = given.sizes
-    tile, nbytes = tile_of(m), n * k * given.b.dtype.itemsize
+    nbytes = n * k * given.b.dtype.itemsize
     far = nbytes > LARGE // 2 or (k <= 128 and SMALL < nbytes <= 4 * SMALL)
-    return {**tile, "AHEAD": tile["AHEAD"] or (16 if far else 0)}
+    return ahead_of(m) or (16 if far else 0)
 
 
 def product_call(
@@ -181,8 +184,7 @@ def records_of(call: Call, given: Products, out: Place, ending: Ending = Ending(
         parts(call, replace(part, c=target), Ending(), blocks)
         if k0:
             end = ending if k0 + PART >= k else Ending()
-            text = kernel(add_rows, out.dtype, **end.constants)
-            call.run(text, [out.address(), spare.address(), m * count, n, end.address], blocks)
+            call.run(kernel(add_rows, out.dtype), [out.address(), spare.address(), m * count, n, *end.words], blocks)
 
 
 def products_of(a: Place, b: Place, out: Place) -> Products:
@@ -293,27 +295,28 @@ def _dots(call: Call, given: Products, blocks: int) -> None:
 
 def _narrow(call: Call, given: Products, ending: Ending, blocks: int) -> None:
     m, n, k = given.sizes
-    text = kernel(narrow, given.c.dtype, COLUMNS=n, VECS=2 if large_tiles() else 1, **ending.constants)
+    text = kernel(narrow, given.c.dtype, COLUMNS=n, VECS=2 if large_tiles() else 1)
     for one in given.each(given.axes[:-2]):
         around = [(1, 0, 0, 0)] * (2 - len(one.axes)) + one.axes
         words: list[int | Address] = [
             one.a.address(), one.a.strides[1], one.b.address(), one.b.strides[0], one.c.address(), m, k,
-            *around[1], *around[0], ending.address,
+            *around[1], *around[0], *ending.words,
         ]  # fmt: skip
         call.run(text, words, blocks)
 
 
 def _plain(call: Call, given: Products, ending: Ending, blocks: int) -> None:
     m, n, k = given.sizes
-    tile = tile_for(given)
-    text = kernel(product, given.c.dtype, **tile, **ending.constants, PACKED=False)
+    tile, ahead = tile_of(m), ahead_for(given)
+    text = kernel(product, given.c.dtype, **tile, PACKED=False)
     tiles = -(-m // tile["ROWS"])
     chunk = n if tiles >= blocks else max(VECTOR, -(-n * tiles // blocks // VECTOR) * VECTOR)
     if n * k * given.b.dtype.itemsize > LARGE // 2 and m <= FEW:  # each block reads its own part of B
         chunk = min(chunk, max(VECTOR, -(-n // blocks // VECTOR) * VECTOR))
     for one in given.each(given.axes[:-2]):
         around = [(1, 0, 0, 0)] * (2 - len(one.axes)) + one.axes
-        call.run(text, [*_words(one), *around[1], *around[0], ending.address, chunk], blocks)
+        words = [*_words(one), *around[1], *around[0], *ending.words, chunk, ahead * one.b.strides[0]]
+        call.run(text, words, blocks)
 
 
 def _words(one: Products) -> list[int | Address]:
@@ -371,7 +374,7 @@ def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
     of_columns = room(call, (blocks, min(k, DEPTH), columns), given.a.dtype, "columns of the second factor")
     pack = kernel(pack_rows, given.a.dtype, ROWS=of.tile["ROWS"])
     turned = given.b.strides[1] != given.b.dtype.itemsize
-    text = kernel(product_packed, given.c.dtype, **of.tile, **ending.constants, PACKED=True, TURNED=turned)
+    text = kernel(product_packed, given.c.dtype, **of.tile, PACKED=True, TURNED=turned)
     before: Address | None = None
     for one in given.each(given.axes):
         for i, k0 in itertools.product(range(0, m, band), range(0, k, depth)):
@@ -379,10 +382,10 @@ def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
             if part.a.address() != before:
                 before = part.a.address()
                 call.run(pack, [before, *part.a.strides, *part.a.shape, of_rows.address()], blocks)
+            end = ending if k0 + depth >= k else Ending()
             words: list[int | Address] = [
                 of_rows.address(), part.b.address(), *part.b.strides, part.c.address(), part.c.strides[0], *part.sizes,
-                int(k0 > 0), int(k0 + depth >= k), ending.address, of.rows, columns, of_columns.address(),
-                of_columns.strides[0],
+                int(k0 > 0), *end.words, of.rows, columns, of_columns.address(), of_columns.strides[0],
             ]  # fmt: skip
             call.run(text, words, blocks)
 

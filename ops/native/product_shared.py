@@ -41,7 +41,7 @@ def products_packed(w: Any, block: Any, blocks: Any) -> None:
                 padded = (m + ROWS - 1) // ROWS * ROWS
                 panel(
                     a + k0 * padded * SIZE, depth * ROWS * SIZE, SIZE, ROWS * SIZE, packed, piece, depth * SIZE,
-                    c + j * SIZE, c_row, m, wide, depth, k0 > 0, False, 0,
+                    c + j * SIZE, c_row, m, wide, depth, k0 > 0, 0, 0, 0,
                 )  # fmt: skip
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgraph.native.lowering import static
-from tensorgraph.native.words import fma, hsum, ld, ldm, load, select, stm, store, transposed, vset, word_at
+from tensorgraph.native.words import fma, hsum, ld, ldm, load, most, select, stm, store, transposed, vset, word_at
 from tensorgraph.ops.native.packing import DEPTH
-from tensorgraph.ops.native.product_tiles import end
+from tensorgraph.ops.native.product_tiles import BIAS, RELU
 
 __all__ = ["dots", "narrow"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
-ROWS, COLUMNS, VECS, BIAS, RELU = 4, 1, 2, False, False  # of these
+ROWS, COLUMNS, VECS = 4, 1, 2  # of these
 
 SPAN = 64
 
@@ -78,10 +78,10 @@ def narrow(w: Any, block: Any, blocks: Any) -> None:
     """Products C = A B of COLUMNS columns, with A's columns contiguous: lanes are rows. Bit by bit as `product`.
 
     Words: A, bytes from k to k; B, from k to k (its rows are contiguous); C; m, k; the inner count and its strides; the
-    outer count and its own; the row that is added at the end.
+    outer count and its own; the ending, the row that it adds.
     """
     a, step, b, b_row, c, m, k = [word_at(w, i) for i in static(7)]
-    inner, a_in, b_in, c_in, outer, a_out, b_out, c_out, bias = [word_at(w, i) for i in static(7, 16)]
+    inner, a_in, b_in, c_in, outer, a_out, b_out, c_out, ending, bias = [word_at(w, i) for i in static(7, 17)]
     tall, c_row = VECS * LANES, COLUMNS * SIZE
     tiles = (m + tall - 1) // tall
     units = tiles * inner * outer
@@ -90,43 +90,51 @@ def narrow(w: Any, block: Any, blocks: Any) -> None:
         p, q, high = a + s * a_out + t * a_in + i * SIZE, b + s * b_out + t * b_in, min(m - i, tall)
         r = c + s * c_out + t * c_in + i * c_row
         for k0 in range(0, max(k, 1), DEPTH):
-            depth, begun, last = min(k - k0, DEPTH), k0 > 0, k0 + DEPTH >= k
-            if high == tall:
-                narrow_tile(False, p + k0 * step, step, q + k0 * b_row, b_row, r, c_row, high, depth, begun, last, bias)
-            else:
-                narrow_tile(True, p + k0 * step, step, q + k0 * b_row, b_row, r, c_row, high, depth, begun, last, bias)
+            depth, last = min(k - k0, DEPTH), select(k0 + DEPTH >= k, ending, 0)
+            narrow_tile(p + k0 * step, step, q + k0 * b_row, b_row, r, c_row, high, depth, k0 > 0, last, bias)
 
 
 def narrow_tile(
-    masked: bool, a: Any, step: Any, b: Any, b_row: Any, c: Any, c_row: Any, high: Any, k: Any, begun: Any, last: Any,
-    bias: Any,
-) -> None:  # fmt: skip
+    a: Any, step: Any, b: Any, b_row: Any, c: Any, c_row: Any, high: Any, k: Any, begun: Any, ending: Any, bias: Any
+) -> None:
     """`high` rows, which are lanes, of all columns."""
     acc = [[vset(0.0) for v in static(VECS)] for j in static(COLUMNS)]
-    for _ in range(k):
-        rows = [ldm(a + v * BYTES, high - v * LANES, 0.0) if masked else ld(a + v * BYTES) for v in static(VECS)]
-        for j in static(COLUMNS):
-            x = vset(load(b + j * SIZE))
+    if high == VECS * LANES:
+        for _ in range(k):
             for v in static(VECS):
-                acc[j][v] = fma(rows[v], x, acc[j][v])
-        a += step
-        b += b_row
+                rows = ld(a + v * BYTES)
+                for j in static(COLUMNS):
+                    acc[j][v] = fma(rows, vset(load(b + j * SIZE)), acc[j][v])
+            a += step
+            b += b_row
+    else:
+        for _ in range(k):
+            for v in static(VECS):
+                rows = ldm(a + v * BYTES, high - v * LANES, 0.0)
+                for j in static(COLUMNS):
+                    acc[j][v] = fma(rows, vset(load(b + j * SIZE)), acc[j][v])
+            a += step
+            b += b_row
     for v in static(VECS):
         for j in static(0, COLUMNS, LANES):
             columns = [acc[j + i][v] if j + i < COLUMNS else vset(0.0) for i in static(LANES)]
             place, count = c + v * LANES * c_row + j * SIZE, min(COLUMNS - j, LANES)
-            write_turned(columns, place, c_row, high - v * LANES, count, begun, last, bias + j * SIZE)
+            write_turned(columns, place, c_row, high - v * LANES, count, begun, ending, bias + j * SIZE)
 
 
-def write_turned(columns: Any, c: Any, c_row: Any, high: Any, n: int, begun: Any, last: Any, bias: Any) -> None:
+def write_turned(columns: Any, c: Any, c_row: Any, high: Any, n: int, begun: Any, ending: Any, bias: Any) -> None:
     """Up to LANES columns of C, of which `high` rows are written."""
-    rows = transposed(columns)
-    shift = ldm(bias, n, 0.0) if BIAS else vset(0.0)
+    turned = transposed(columns)
+    rows = [turned[i] for i in static(LANES)]
+    if begun:
+        for i in static(LANES):
+            rows[i] = ldm(c + i * c_row, select(i < high, n, 0), 0.0) + rows[i]
+    if (ending & BIAS) > 0:
+        shift = ldm(bias, n, 0.0)
+        for i in static(LANES):
+            rows[i] = rows[i] + shift
+    if (ending & RELU) > 0:
+        for i in static(LANES):
+            rows[i] = most(rows[i], vset(0.0))
     for i in static(LANES):
-        count = select(i < high, n, 0)
-        x = rows[i]
-        if begun:
-            x = ldm(c + i * c_row, count, 0.0) + x
-        if (BIAS or RELU) and last:
-            x = end(x, shift)
-        stm(c + i * c_row, x, count)
+        stm(c + i * c_row, rows[i], select(i < high, n, 0))

@@ -78,7 +78,7 @@ def product_update(w: Any, block: Any, blocks: Any) -> None:
         for k0 in range(0, max(k, 1), DEPTH):
             panel(
                 a + i * row + k0 * step, row * ROWS, row, step, b + k0 * b_row + j * SIZE, b_row, SIZE, strip,
-                wide * SIZE, high, wide, min(k - k0, DEPTH), k0 > 0, False, 0,
+                wide * SIZE, high, wide, min(k - k0, DEPTH), k0 > 0, AHEAD * b_row, 0, 0,
             )  # fmt: skip
         step_of(w + 88, numbers, strip, wide, i, j, high, wide, n)
 
@@ -109,7 +109,7 @@ def product_packed_update(w: Any, block: Any, blocks: Any) -> None:
                     a, c = packed_a + (i0 + q) * k * SIZE, strip + (q * columns + p) * SIZE
                     tile(
                         ROWS, VECS, False, a, SIZE, ROWS * SIZE, packed + p * k * SIZE, piece, c, columns * SIZE, k, 0,
-                        False, False, 0,
+                        False, 0, 0, 0,
                     )  # fmt: skip
             step_of(w + 112, numbers, strip, columns, i0, j, high, wide, n)
 
@@ -170,7 +170,7 @@ class Step:
 def _plain(call: Call, given: Products, step: Step, blocks: int) -> None:
     given = in_order(call, given, 2)
     (m, n, k), size = given.sizes, given.a.dtype.itemsize
-    tile = {**tile_of(m), "AHEAD": AHEAD}  # one kernel, whatever the size
+    tile = tile_of(m)
     chunk = min(n, max(VECTOR, STRIP // (tile["ROWS"] * size) // VECTOR * VECTOR))
     strips = call.scratch((blocks, tile["ROWS"] * chunk), given.a.dtype, "rows of a gradient")
     words = [

@@ -11,7 +11,7 @@ from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, in_order, output
 from tensorgraph.ops.native.joining import fill
 from tensorgraph.ops.native.labels import integers_within
 from tensorgraph.ops.native.moving import copy, copy_of
-from tensorgraph.ops.native.product import product_call, tile_of
+from tensorgraph.ops.native.product import ahead_of, product_call, tile_of
 from tensorgraph.ops.native.product_shared import product_calls
 from tensorgraph.ops.native.rows_times import CONSTANTS
 
@@ -47,8 +47,9 @@ class _Layer:
         self.dtype, lengths = given["x"].dtype, given["lengths"]
         self.numbers = [self.batch, self.steps, self.units, address(lengths), int(self.reverse)]
         self.constants: dict[str, Any] = dict(
-            tile_of(min(self.batch, 8)), **CONSTANTS, CELL=cell, WIDTH=self.gates, PADDED=lengths is not None
-        )
+            tile_of(min(self.batch, 8)), **CONSTANTS, AHEAD=ahead_of(self.batch), CELL=cell, WIDTH=self.gates,
+            PADDED=lengths is not None,
+        )  # fmt: skip
 
     def get(self, name: str) -> int | Address:
         """The address of an input in C order, 0 of one that is absent."""

@@ -10,9 +10,9 @@ from tensorgraph.ops.native.product_tiles import panel
 __all__ = ["CONSTANTS", "times"]
 
 SIZE = 0  # a constant of every kernel
-ROWS = 8  # of those that call this
-CONSTANTS = {"BIAS": False, "RELU": False, "PACKED": False}
-"""What a kernel that calls this is given besides a tile."""
+ROWS, AHEAD = 8, 0  # of those that call this
+CONSTANTS = {"PACKED": False}
+"""What a kernel that calls this is given besides a tile, and how many k's ahead it asks for B."""
 
 
 def times(
@@ -23,5 +23,5 @@ def times(
     for k0 in range(0, k, DEPTH):
         panel(
             a + k0 * a_step, a_row * ROWS, a_row, a_step, b + k0 * b_row, b_row, SIZE, c, c_row, rows, columns,
-            min(k - k0, DEPTH), added + k0 > 0, False, c,
+            min(k - k0, DEPTH), added + k0 > 0, AHEAD * b_row, 0, c,
         )  # fmt: skip

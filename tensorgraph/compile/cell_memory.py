@@ -24,7 +24,7 @@ from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Record
 from tensorgraph.native.tape import HEAD
-from tensorgraph.native.words import load_int, store_int, word_at
+from tensorgraph.native.words import load_int, opaque, store_int, word_at
 
 if TYPE_CHECKING:
     from tensorgraph.compile.gradients import Gradient
@@ -48,10 +48,11 @@ def bind_words(row: Any, array: Any) -> None:
     """Have the words of a row say where an array is."""
     data = load_int(array + DATA)
     if data != load_int(row + BOUND):
-        word = load_int(row + WORDS)
-        for _ in range(load_int(row + COUNT)):
+        word, left = load_int(row + WORDS), load_int(row + COUNT)
+        while left > 0:
             store_int(load_int(word), data + load_int(word + 8))
             word += 16
+            left = opaque(left - 1)  # a few turns, which LLVM would write out many times
         store_int(row + BOUND, data)
 
 
@@ -74,9 +75,11 @@ def bind_cell(row: Any, array: Any, kind: Any) -> Any:
         ndim = load_int(row + NDIM)
         if (load_int(array + AXES) & LOW) == ndim:
             shape, sizes = load_int(array + SHAPE), load_int(row + SIZES)
-            for axis in range(ndim):
+            axis = 0
+            while axis < ndim:
                 if load_int(shape + axis * 8) != load_int(sizes + axis * 8):
                     wrong = 1
+                axis = opaque(axis + 1)
         else:
             wrong = 1
         if wrong == 0:

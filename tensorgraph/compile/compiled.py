@@ -18,6 +18,7 @@ from typing import Annotated, Any, overload
 
 from tensorgraph.arguments import Kind, checked
 from tensorgraph.compile.direct import UNLIKE, DirectCall, direct_call
+from tensorgraph.compile.early import early
 from tensorgraph.compile.entry import Entry
 from tensorgraph.compile.laying import Room
 from tensorgraph.compile.resizing import Resizing
@@ -256,6 +257,7 @@ class Compiled:
                 return unflatten(traced.returned or graph.out_tree, outputs)
         return self.function(*args)
 
+    @early()
     def _new(self, leaves: Leaves, args: Any, keywords: Any) -> tuple[Entry, Leaves]:
         """An entry for a call. Where the function needs a number while it is traced, numbers become static."""
         error: TraceError | None = None

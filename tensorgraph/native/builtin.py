@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit.team import short_digest
-from tensorgraph.native.objects import Unit, addresses
+from tensorgraph.native.objects import addresses, unit
 from tensorgraph.native.tape import DRIVER, Tape
 
 __all__ = ["builtin"]
@@ -43,7 +42,7 @@ define ptr @tg_builtin(ptr %capsule, ptr %object) nounwind {{
 }}
 """
 
-SYMBOL = f"tg_builtin_{short_digest(TEXT, 12)}"
+UNIT = unit("tg_builtin", TEXT)
 
 
 class _Definition(ctypes.Structure):
@@ -60,7 +59,7 @@ def _makers() -> tuple[Any, Any, _Definition]:
     python = ctypes.pythonapi
     capsule = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
     function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object)
-    entry = addresses([Unit(SYMBOL, lambda: TEXT.replace("@tg_builtin(", f"@{SYMBOL}("))])[0]
+    entry = addresses([UNIT])[0]
     definition = _Definition(b"tape", entry, ONE_OBJECT, None)
     return capsule(("PyCapsule_New", python)), function(("PyCFunction_NewEx", python)), definition
 

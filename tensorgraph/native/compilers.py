@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import queue
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tensorgraph.jit import threads
 from tensorgraph.native import emitting
 from tensorgraph.native.machine import llvm, machine
 
-__all__ = ["objects_of", "target"]
+__all__ = ["begin", "dismiss", "objects_of", "target"]
 
 MANY = 8  # functions that take some half a second, of which helpers save more than their beginning costs
 MOST = 3  # helpers
@@ -45,8 +46,11 @@ def objects_of(writers: Mapping[str, Callable[[], str]]) -> Iterator[tuple[str, 
         What writes LLVM's text of each symbol's module.
     """
     waiting, done = _Waiting(), queue.SimpleQueue[Result]()
-    helpers = [_Helper(waiting, done) for _ in range(_helpers_for(len(writers)))]
+    helpers: list[_Helper] = []
     try:
+        for _ in range(_helpers_for(len(writers))):
+            helpers.append(_begun.pop() if _begun else _Helper())
+            helpers[-1].work(waiting, done)
         for symbol, write in writers.items():
             waiting.add(symbol, write())
         waiting.close()
@@ -58,6 +62,32 @@ def objects_of(writers: Mapping[str, Callable[[], str]]) -> Iterator[tuple[str, 
         waiting.clear()
         for helper in helpers:
             helper.end()
+
+
+_begun: list[_Helper] = []  # helpers that wait for texts
+
+
+def begin() -> None:
+    """Have helpers begin before there is much to do; whoever compiles next takes them."""
+    _begun.extend(_Helper() for _ in range(_helpers_for(MANY) - len(_begun)))
+
+
+def dismiss() -> None:
+    """End helpers that nobody has taken."""
+    while _begun:
+        _begun.pop().end()
+
+
+def _forget() -> None:
+    """A forked child has no part in its parent's helpers."""
+    for helper in _begun:
+        if helper.process is not None:
+            helper.process.returncode = 0
+    _begun.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _helpers_for(count: int) -> int:
@@ -105,8 +135,9 @@ class _Waiting:
 class _Helper:
     """A process that compiles, and the thread that hands texts to it."""
 
-    def __init__(self, waiting: _Waiting, done: queue.SimpleQueue[Result]) -> None:
+    def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self.thread: threading.Thread | None = None
         found, folder = machine(), Path(llvm().__file__).parents[2]
         command = [sys.executable, "-I", "-S", emitting.__file__, str(folder), found.cpu, found.features]
         with contextlib.suppress(OSError):
@@ -115,6 +146,10 @@ class _Helper:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
+
+    def work(self, waiting: _Waiting, done: queue.SimpleQueue[Result]) -> None:
+        """Take texts until there are no more."""
+        if self.process is not None:
             self.thread = threading.Thread(target=self._work, args=(waiting, done), daemon=True)
             self.thread.start()
 
@@ -136,6 +171,9 @@ class _Helper:
             process.kill()
 
     def end(self) -> None:
-        """Have the process end, whatever it is doing; its thread takes note."""
+        """Have the process end, whatever it is doing; its thread, if it has one, takes note."""
         if self.process is not None:
             self.process.kill()
+            if self.thread is None:
+                with self.process:
+                    pass

@@ -10,9 +10,10 @@ import struct
 import sys
 from typing import Any
 
-__all__ = ["LEVEL", "emitted", "read", "target_of", "write"]
+__all__ = ["emitted", "read", "target_of", "write"]
 
 LEVEL = 2  # of LLVM's passes
+LONG = 30_000  # characters of a text whose loops are written out as far as it pays: LLVM would do so once more
 LENGTH = struct.Struct("<Q")
 
 
@@ -26,10 +27,17 @@ def emitted(binding: Any, target: Any, text: str) -> bytes:
     """The object of a module's text."""
     module = binding.parse_assembly(text)
     module.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=LEVEL)
+    is_long = len(text) > LONG
+    options = binding.create_pipeline_tuning_options(speed_level=1 if is_long else LEVEL)
+    options.loop_unrolling = not is_long
     builder = binding.create_pass_builder(target, options)
-    manager = builder.getModulePassManager()
-    manager.run(module, builder)
+    if is_long:  # half of the passes, for the same inner loops
+        manager = builder.getFunctionPassManager()
+        for function in module.functions:
+            if not function.is_declaration:
+                manager.run(function, builder)
+    else:
+        builder.getModulePassManager().run(module, builder)
     return bytes(target.emit_object(module))
 
 

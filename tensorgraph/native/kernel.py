@@ -16,7 +16,7 @@ from tensorgraph.native import objects
 from tensorgraph.native.emulation import Emulation
 from tensorgraph.native.lowering import Lowering
 from tensorgraph.native.machine import machine
-from tensorgraph.native.sources import functions_of, parts_of, tree_of
+from tensorgraph.native.sources import functions_of, is_routine, names_within, parts_of, tree_of
 
 __all__ = ["Kernel", "from_text", "kernel"]
 
@@ -58,10 +58,22 @@ class Kernel:
     def symbol(self) -> str:
         return f"tg_{self.name}_{self.digest}"
 
-    def module(self, width: int | None = None) -> str:
-        """LLVM's text, for vectors of so many bytes."""
+    @functools.cached_property
+    def routines(self) -> list[Kernel]:
+        """The routines that it calls, and these; each knows those of the constants that it reads."""
+        functions = [one for one in functions_of(self.function)[1:] if is_routine(one)]
+        return [kernel(one, self.dtype, **self._read_by(one)) for one in functions]
+
+    def _read_by(self, function: types.FunctionType) -> dict[str, Any]:
+        names = names_within(function)
+        return {name: value for name, value in self.constants.items() if name in names}
+
+    def module(self, width: int | None = None, suffix: str = "") -> str:
+        """LLVM's text, for vectors of so many bytes, with something at the end of its symbols."""
         width = machine().width if width is None else width
-        return Lowering(self.function, self.symbol, self.dtype.itemsize, width, self.constants).text()
+        routines = {one.function: one.symbol + suffix for one in self.routines}
+        symbol = self.symbol + suffix
+        return Lowering(self.function, symbol, self.dtype.itemsize, width, self.constants, routines).text()
 
     @functools.cached_property
     def entry(self) -> int:

@@ -2,7 +2,8 @@
 
 The subset: integers, numbers, vectors, masks; assignment, also of several names and of places of lists; operators;
 `for` over `range` (a loop) and over `static` (written out); `while`, `if`; lists, which exist only while lowering;
-calls of words, of other functions of the subset, whose bodies are put in place, and of helpers of `tensorgraph.jit`.
+calls of words, of other functions of the subset, whose bodies are put in place unless they are routines, and of helpers
+of `tensorgraph.jit`.
 """
 
 # The plan: (1) a function's source becomes a tree, once; (2) statements are walked in order with the names of one call
@@ -16,14 +17,15 @@ from __future__ import annotations
 import ast
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from tensorgraph.native.code import Value
 from tensorgraph.native.expressions import Expressions, Scope, Slot, Unset, static
-from tensorgraph.native.sources import KernelError, tree_of
+from tensorgraph.native.sources import KernelError, is_routine, routine, tree_of
 
-__all__ = ["KernelError", "Lowering", "static"]
+__all__ = ["KernelError", "Lowering", "routine", "static"]
 
 RANKS = {"float": 1, "double": 2, "i8": 11, "i32": 12, "i64": 13}
 
@@ -43,13 +45,16 @@ class Lowering(Expressions):
         Bytes of a vector.
     constants : dict
         Python values that stand for names of the kernel.
+    routines : mapping of function to str
+        The symbols of the routines that it calls.
     """
 
     def __init__(
-        self, function: types.FunctionType, name: str, size: int, width: int, constants: dict[str, Any]
-    ) -> None:
+        self, function: types.FunctionType, name: str, size: int, width: int, constants: dict[str, Any],
+        routines: Mapping[Any, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         super().__init__(size, width)
-        self.name = name
+        self.name, self.routines = name, routines
         self.fixed = {"LANES": self.lanes, "SIZE": size, "BYTES": width, **constants}
         self.scopes = [Scope(function, "")]
         names = [arg.arg for arg in tree_of(function).args.args]
@@ -303,7 +308,9 @@ class Lowering(Expressions):
     # calls -----------------------------------------------------------------------------------------------------------
 
     def inline(self, function: types.FunctionType, args: list[Any], named: dict[str, Any], flags: str) -> Any:
-        """What a function of the subset gives: its body is put in place."""
+        """What a function of the subset gives: its body is put in place, unless it is a routine."""
+        if is_routine(function):
+            return self._call(function, args, named)
         if len(self.scopes) > 60:
             raise TypeError(
                 f"{function.__name__} is called within {len(self.scopes)} other calls: calls are put in place, so none "
@@ -323,6 +330,11 @@ class Lowering(Expressions):
         finally:
             self.scopes.pop()
             self.code.contract = before
+
+    def _call(self, function: types.FunctionType, args: list[Any], named: dict[str, Any]) -> None:
+        bound = inspect.signature(function).bind(*args, **named)
+        bound.apply_defaults()
+        self.code.call("void", self.routines[function], *(self.to_int(x) for x in bound.arguments.values()))
 
 
 INSTEAD = {

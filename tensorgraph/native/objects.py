@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tensorgraph.jit.team import short_digest
 from tensorgraph.native import cache
 from tensorgraph.native.compilers import objects_of, target
-from tensorgraph.native.emitting import LEVEL
 from tensorgraph.native.machine import llvm, machine
 
 if TYPE_CHECKING:
     from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Counts", "Unit", "addresses", "call", "counts", "entries", "linked"]
+__all__ = ["Counts", "Unit", "addresses", "are_kept", "call", "counts", "entries", "linked", "unit", "unit_of"]
 
 PATIENCE = 1.0  # seconds until somebody at a terminal is told what takes so long
 
@@ -57,14 +56,23 @@ counts = Counts()
 
 
 class Unit(NamedTuple):
-    """One function in machine code: its symbol, which says what it is, and what writes LLVM's text of its module."""
+    """One function in machine code: its symbol, which says what it is, and what writes LLVM's text of its module; and
+    those that it calls."""
 
     symbol: str
     text: Callable[[], str]
+    calls: Sequence[Unit] = ()
 
 
-def linked(objects: Sequence[bytes], symbols: Sequence[str]) -> list[int]:
-    """Where symbols of objects are in memory, from now until the process ends.
+def unit(name: str, text: str) -> Unit:
+    """A function of LLVM's text, under a symbol that says what it is."""
+    symbol = f"{name}_{short_digest(text, 12)}"
+    return Unit(symbol, lambda: text.replace(f"@{name}(", f"@{symbol}("))
+
+
+def linked(objects: Sequence[bytes], symbols: Sequence[str], known: Mapping[str, int]) -> list[int]:
+    """Where symbols of objects are in memory, from now until the process ends; `known` are those that they call and
+    that are there.
 
     JITLink has the memory of an object in one piece: code reaches no further than two gigabytes. LLVM's older linker
     (MCJIT) asks for each kind of page by itself, gets them far apart where room is scattered, and aborts the process.
@@ -75,6 +83,8 @@ def linked(objects: Sequence[bytes], symbols: Sequence[str]) -> list[int]:
         # who calls what was linked may be the last to go: the list, and what is in it, outlives the interpreter
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(_linker))
     library = binding.JITLibraryBuilder().add_current_process()
+    for symbol, address in known.items():
+        library.import_symbol(symbol, address)
     for data in objects:
         library.add_object_img(data)
     for symbol in symbols:
@@ -86,9 +96,9 @@ def linked(objects: Sequence[bytes], symbols: Sequence[str]) -> list[int]:
 
 @functools.cache
 def _generator() -> str:
-    """What turns a kernel into LLVM's text: a digest of the sources that do."""
+    """What turns a kernel into LLVM's text, and that into machine code: a digest of the sources that do."""
     here = Path(__file__).parent
-    names = ("code.py", "arithmetic.py", "words.py", "expressions.py", "lowering.py")
+    names = ("code.py", "arithmetic.py", "words.py", "expressions.py", "lowering.py", "emitting.py")
     try:
         return short_digest("\n".join((here / name).read_text("utf-8") for name in names), 12)
     except OSError:  # without sources the version of the package must do
@@ -103,7 +113,7 @@ def _conditions() -> str:
     found, binding = machine(), llvm()
     return "\n".join(
         [
-            _generator(), repr(binding.llvm_version_info), sys.modules["llvmlite"].__version__, str(LEVEL),
+            _generator(), repr(binding.llvm_version_info), sys.modules["llvmlite"].__version__,
             binding.get_process_triple(), sys.platform, str(struct.calcsize("P")), found.cpu, found.features,
             str(found.width),
         ]
@@ -120,12 +130,19 @@ def addresses(units: Sequence[Unit]) -> list[int]:
     if all(unit.symbol in _addresses for unit in units):  # and nobody waits for a thread that compiles others
         return [_addresses[unit.symbol] for unit in units]
     with _lock:
-        fresh = [u for u in {u.symbol: u for u in units}.values() if u.symbol not in _addresses]
+        called = [one for unit in units for one in unit.calls]
+        fresh = [u for u in {u.symbol: u for u in (*units, *called)}.values() if u.symbol not in _addresses]
         if fresh:
             begin = time.perf_counter()
             _link(fresh)
             counts.seconds += time.perf_counter() - begin
         return [_addresses[u.symbol] for u in units]
+
+
+def are_kept(units: Sequence[Unit]) -> bool:
+    """Whether functions are there, or on disk."""
+    with cache.opened() as folder:
+        return all(u.symbol in _addresses or folder.read(_entry_name(u.symbol)) is not None for u in units)
 
 
 def _link(units: Sequence[Unit]) -> None:
@@ -150,7 +167,8 @@ def _link(units: Sequence[Unit]) -> None:
         if writers:
             folder.trim()
     symbols = [unit.symbol for unit in units]
-    _addresses.update(zip(symbols, linked(objects, symbols), strict=True))
+    known = {one.symbol: _addresses[one.symbol] for unit in units for one in unit.calls if one.symbol in _addresses}
+    _addresses.update(zip(symbols, linked(objects, symbols, known), strict=True))
 
 
 class _Progress:
@@ -173,14 +191,15 @@ class _Progress:
 
 def entries(kernels: Sequence[Kernel], width: int | None = None) -> list[int]:
     """The addresses of kernels, those that are new compiled; for the processor's vectors, or those of so many bytes."""
-    if width is None or width == machine().width:
-        return addresses([Unit(k.symbol, k.module) for k in kernels])
-    return addresses([_unit(k, width) for k in kernels])
+    suffix = "" if width is None or width == machine().width else f"_{width}"
+    addresses([unit_of(k, width, suffix) for k in kernels if k.symbol + suffix not in _addresses])
+    return [_addresses[k.symbol + suffix] for k in kernels]
 
 
-def _unit(kernel: Kernel, width: int) -> Unit:
-    symbol = f"{kernel.symbol}_{width}"
-    return Unit(symbol, lambda: kernel.module(width).replace(kernel.symbol, symbol))
+def unit_of(kernel: Kernel, width: int | None = None, suffix: str = "") -> Unit:
+    """A kernel with the routines that it calls."""
+    calls = [unit_of(one, width, suffix) for one in kernel.routines]
+    return Unit(kernel.symbol + suffix, lambda: kernel.module(width, suffix), calls)
 
 
 if hasattr(os, "register_at_fork"):  # a child in which another thread's compiler had stopped half-way could not go on

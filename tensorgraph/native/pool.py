@@ -25,9 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit.team import short_digest
 from tensorgraph.native.machine import available
-from tensorgraph.native.objects import Unit, addresses
+from tensorgraph.native.objects import addresses, unit
 
 __all__ = ["MOST", "Pool", "possible"]
 
@@ -205,7 +204,7 @@ define void @tg_pool(ptr %table) nounwind {{
 """
 
 
-SYMBOL = f"tg_pool_{short_digest(TEXT, 12)}"
+UNIT = unit("tg_pool", TEXT)
 NAME = b"mem_handler"  # of capsules that hold handlers
 Specs = Sequence[tuple[tuple[int, ...], "np.dtype[Any]"]]
 
@@ -228,7 +227,7 @@ class _System:
         self.default = contextvars.Context().run(self.handler_name)
         self.base = self.pointer(default, NAME)
         functions = (ctypes.c_size_t * 6)()
-        entry = addresses([Unit(SYMBOL, lambda: TEXT.replace("@tg_pool(", f"@{SYMBOL}("))])[0]
+        entry = addresses([UNIT])[0]
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(entry)(functions)
         *self.functions, shut, self.gone = functions
         self.shut = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(shut)

@@ -15,21 +15,38 @@ import linecache
 import sys
 import textwrap
 import types
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tensorgraph.jit.compiling import Helper
 
-__all__ = ["KernelError", "assigned", "functions_of", "names_of", "parts_of", "tree_of"]
+__all__ = [
+    "KernelError", "assigned", "functions_of", "is_routine", "names_of", "names_within", "parts_of", "routine",
+    "tree_of",
+]  # fmt: skip
 
 
+Function = TypeVar("Function", bound=Callable[..., None])
 CONTINUED = " \t\n)]}"  # what the lines of a statement after its first one begin with
 
 
 class KernelError(TypeError):
     """A kernel that is not of the subset, with the line."""
+
+
+def routine(function: Function) -> Function:
+    """A function of kernels with machine code of its own: it is called where others are put in place.
+
+    So what many kernels do is compiled once for all of them. It takes integers and truth values, and gives nothing.
+    """
+    function.__kernel_routine__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_routine(function: Any) -> bool:
+    return hasattr(function, "__kernel_routine__")
 
 
 # syntax --------------------------------------------------------------------------------------------------------------
@@ -212,6 +229,15 @@ def functions_of(function: types.FunctionType, seen: set[Any] | None = None) -> 
     read = [function.__globals__.get(name) for name in sorted(names_of(function.__code__))]
     called = [functions_of(value, seen) for value in read if isinstance(value, types.FunctionType)]
     return [function, *itertools.chain.from_iterable(called)]
+
+
+@functools.lru_cache(maxsize=256)
+def names_within(function: types.FunctionType) -> set[str]:
+    """The names that a function reads, and all that it calls."""
+    seen: set[Any] = set()
+    for _ in parts_of(function, seen):
+        pass
+    return set().union(*(names_of(one.__code__) for one in seen))
 
 
 def names_of(code: types.CodeType) -> set[str]:

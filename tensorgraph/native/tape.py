@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit.team import short_digest
 from tensorgraph.native import team
-from tensorgraph.native.objects import Unit, addresses
+from tensorgraph.native.objects import addresses, unit
 
 __all__ = ["DRIVER", "HEAD", "Tape", "holding_driver"]
 
@@ -53,7 +52,7 @@ end:
 }
 """
 
-SYMBOL = f"tg_drive_{short_digest(DRIVER, 12)}"
+UNIT = unit("tg_drive", DRIVER)
 
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
 _HOLDING = ctypes.PYFUNCTYPE(None, ctypes.c_size_t)
@@ -136,5 +135,5 @@ _drivers: list[Any] = []
 
 def _driver() -> Any:
     if not _drivers:
-        _drivers.append(_PROTOTYPE(addresses([Unit(SYMBOL, lambda: DRIVER.replace("@tg_drive", f"@{SYMBOL}"))])[0]))
+        _drivers.append(_PROTOTYPE(addresses([UNIT])[0]))
     return _drivers[0]

@@ -22,8 +22,7 @@ import sys
 from typing import Any
 
 from tensorgraph.jit import threads
-from tensorgraph.jit.team import short_digest
-from tensorgraph.native.objects import Unit, addresses
+from tensorgraph.native.objects import addresses, unit
 
 __all__ = ["possible", "run"]
 
@@ -226,12 +225,7 @@ end:
 """
 
 
-def _unit(name: str, text: str) -> Unit:
-    symbol = f"{name}_{short_digest(text, 12)}"
-    return Unit(symbol, lambda: text.replace(f"@{name}", f"@{symbol}"))
-
-
-_UNITS = _unit("tg_lead", SHARED + LEAD), _unit("tg_serve", SHARED + SERVE)
+UNITS = unit("tg_lead", SHARED + LEAD), unit("tg_serve", SHARED + SERVE)
 _LEAD = ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t)
 
 
@@ -244,7 +238,7 @@ class _Team:
     """Helpers that look for blocks until they are told to stop."""
 
     def __init__(self, helpers: int) -> None:
-        lead, serve = addresses(_UNITS)
+        lead, serve = addresses(UNITS)
         self._memory = ctypes.create_string_buffer(8 * SIZE + 64)
         self.words = (ctypes.addressof(self._memory) + 63) & ~63
         self._word(0).value = 0xFFFFFFFF  # all is taken
