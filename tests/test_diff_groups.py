@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from large_programs import LanguageModel, TransformerBlock, residual_forward
+from large_programs import LanguageModel, TransformerBlock, residual_forward, residual_step
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.testing import programs
+from tensorgraph.viz.render.extent import extent
 
 ALIVE = []  # what is in cells is known while they are there
 
@@ -111,7 +112,19 @@ def test_blocks_that_stay_fold_and_one_that_is_gone_or_new_is_drawn(before, afte
     assert {node.status for node in edited} == {"removed" if before > after else "added"}
     assert len({node.path.split(".")[1].partition("/")[0] for node in edited}) == 1 and len(drawing.nodes) <= 30
     assert not any("~" in row.text for node in drawing.nodes for row in node.rows)
-    assert any(row.text.endswith("weight") and "." not in row.text for node in edited for row in node.rows)
+    assert {node.title for node in edited} == {"Linear first", "BatchNorm norm", "relu", "Linear second", "add"}
+    assert len({node.group for node in edited}) == 1
+    titles = {group.rows[0].text for group in drawing.groups}
+    assert before < after or f"- ResidualBlock blocks.{after}" in titles
+    wide, high = extent(drawing)
+    assert 9 * min(1920 / wide, 1080 / high) >= 8
+
+
+def test_what_an_optimiser_no_longer_does_is_one_box():
+    drawing = tg.diff(residual_step(3), residual_step(2)).draw()
+    (gone,) = (node for node in drawing.nodes if node.status == "removed" and "optimizer" in node.path)
+    assert gone.title == "Adam optimizer" and "adam_update x6" in [row.text for row in gone.rows]
+    assert [node.title for node in drawing.nodes if node.status == "removed"] == ["ResidualBlock 2", "Adam optimizer"]
 
 
 def test_an_edit_in_the_middle_of_a_stack_has_a_template_on_each_side():

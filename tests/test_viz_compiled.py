@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from effort import examples
 from hypothesis import given
+from viz_pages import needs_engine
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
@@ -119,12 +121,13 @@ def test_a_large_graph_is_drawn_in_part() -> None:
             x = tg.cumsum(tg.tanh(x), axis=n.bit_count() % 2)
         return x
 
-    drawing = tg.draw(many, tg.f32[3, 3], level="compiled", depth="op")
+    graph = tg.trace(many, tg.f32[3, 3]).transform()  # once for all
+    drawing = tg.draw(graph, level="compiled", depth="op")
     assert len(drawing.nodes) < 2100 and any("left out at the end" in note for note in drawing.notes)
-    whole = tg.draw(many, tg.f32[3, 3], level="compiled")  # as few boxes as a screen has room for
+    whole = tg.draw(graph, level="compiled")  # as few boxes as a screen has room for
     assert len(whole.nodes) < 100 and len({i for node in whole.nodes for i in node.members}) == 2200
     assert not any("left out" in note for note in whole.notes)
-    assert len(tg.draw(many, tg.f32[3, 3], level="compiled", focus="k1200").nodes) == 5
+    assert len(tg.draw(graph, level="compiled", focus="k1200").nodes) == 5
 
 
 def test_without_machine_code_every_op_is_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +147,15 @@ def test_times_of_steps_are_those_of_steps() -> None:
     seconds = step_seconds(steps, [], [np.eye(64, dtype="f4"), np.ones((64, 64), "f4")])
     assert [math.isnan(time) for time in seconds] == [step.on_host for step in steps.steps]
     assert all(0 < time < 1 for time in seconds if time == time)
+
+
+@needs_engine
+def test_the_signs_of_kernels_keep_off_the_notes() -> None:
+    """A graph without inputs begins with a kernel, whose sign stands out above its box."""
+    drawing = tg.draw(lambda: tg.cumsum(tg.arange(40.0), axis=0), level="compiled")
+    svg = drawing.svg("light")
+    header, first = svg[: svg.index('class="node"')], svg[svg.index('class="node"') :]
+    lowest = max(float(y) for y in re.findall(r'<text[^>]* y="([-\d.]+)"', header))
+    points = re.search(r'points="([^"]*)"', first)
+    assert points is not None
+    assert min(float(p.partition(",")[2]) for p in points[1].split()) > lowest + 7

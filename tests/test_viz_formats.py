@@ -176,7 +176,7 @@ class Nested(nn.Module):
         return tg.mean(run(self.body, [x, self.layers[0](y)], self.layers)[-1] + self.layers[0](x))
 
 
-@given(st.lists(statements(3), min_size=1, max_size=5), st.booleans())
+@given(st.lists(statements(2), min_size=1, max_size=4), st.booleans())
 @examples(40)
 @pytest.mark.filterwarnings("ignore:SGD. no gradient reached")
 def test_programs_of_calls_loops_and_containers_are_drawn_whole(body, learns):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import groupby
 
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.engine.tree import flatten
@@ -23,7 +24,9 @@ from tensorgraph.viz.model.focus import within
 from tensorgraph.viz.model.fold import fold
 from tensorgraph.viz.model.functions import with_names
 from tensorgraph.viz.model.labels import SIGNS, clean
-from tensorgraph.viz.model.view import Box, kind_of
+from tensorgraph.viz.model.view import Box, depths, kind_of
+from tensorgraph.viz.render.columns import SMALL
+from tensorgraph.viz.render.extent import scales
 
 __all__ = ["compare"]
 
@@ -55,8 +58,7 @@ def compare(difference: Difference, hops: int = 1, theme: str = "auto", timeout:
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(map(repr, THEMES))}, got {theme!r}")
     union = _Union(difference)
-    drawing = build(union.graph, union.boxes(), "op")
-    drawing = _marked(drawing, union)
+    drawing = _legible(union)
     touched = [node.id for node in drawing.nodes if node.status]
     if len(drawing.nodes) > MOST and touched:
         kept = touched[:MOST_EDITS]
@@ -69,6 +71,21 @@ def compare(difference: Difference, hops: int = 1, theme: str = "auto", timeout:
     notes += tuple(clean(group.text, 110) for group in difference.groups if group.status == "moved")
     drawing = replace(drawing, title=title, level="diff", notes=(*notes, *drawing.notes))
     return replace(mend(drawing), theme=theme, timeout=float(timeout))
+
+
+def _legible(union: _Union) -> Drawing:
+    """The first drawing, or the deepest by module of which the words can be read on a screen; else that with the
+    largest."""
+    largest, best = 0.0, None
+    for depth in (None, *range(depths(union.graph), 0, -1)):
+        drawing = _marked(build(union.graph, union.boxes(depth), "op"), union)
+        scale, _ = scales(drawing)
+        if scale > largest:
+            largest, best = scale, drawing
+        if scale >= SMALL:
+            break
+    assert best is not None
+    return best
 
 
 def _note(edit: Edit) -> str:
@@ -159,7 +176,9 @@ class _Union:
         """The call of an equation that is gone: a module of which nothing stays is one of its own."""
         call: Call | None = None
         for path in _around_scope(eq.scope):
-            new = path if path in self.stays else f"{path}{GONE}"
+            name = path.rpartition(".")[2]
+            gone = path not in self.stays and GONE not in (call.scope if call else "")
+            new = ".".join([*([call.scope] if call else []), f"{name}{GONE}" if gone else name])
             call = scoped(new, self.classes.get(path, ""), call)
         return call
 
@@ -174,10 +193,20 @@ class _Union:
     def mapped(self, eq: Equation) -> Equation:
         return replace(eq, inputs=tuple(self.atom(a) for a in eq.inputs))
 
-    def boxes(self) -> list[Box]:
+    def status(self, i: int) -> str:
+        """What an equation is that can be joined with its like: ``added``, ``removed``, ``moved``, or the same as
+        before; ``changed`` ones are drawn by themselves."""
+        edit = self.edits.get(i)
+        if edit is None or edit.follows or id(edit) in self.follows:
+            return ""
+        return "moved" if id(edit) in self.moved else edit.status
+
+    def boxes(self, depth: int | None = None) -> list[Box]:
         """Every op of a small graph; of a large one, runs of what is the same folded by module; what repeats and is the
-        same is drawn once."""
+        same is drawn once. With a `depth`, modules at most so deep, also what is added and removed."""
         equations = self.graph.equations
+        if depth is not None:
+            return fold(self.graph, self.joined(depth), apart=self.edits)
         if len(equations) <= READABLE:
             boxes = [Box(kind_of(eq), eq.scope or "", (i,)) for i, eq in enumerate(equations)]
             return fold(self.graph, boxes, apart=self.edits)
@@ -207,6 +236,25 @@ class _Union:
         close()
         return fold(self.graph, boxes, apart={*open_, *self.edits})
 
+    def joined(self, depth: int) -> list[Box]:
+        """Neighbours of one module, and of one status, as one box."""
+        equations = self.graph.equations
+
+        def key(i: int) -> tuple[str, str, int]:
+            status = self.status(i)
+            alone = i if status == "changed" or kind_of(equations[i]) == "gradient" else -1
+            return ".".join(equations[i].scope.split(".")[:depth]), status, alone
+
+        boxes = []
+        for (scope, _, _), run in groupby(range(len(equations)), key):
+            members = tuple(run)
+            if len(members) == 1:
+                eq = equations[members[0]]
+                boxes.append(Box(kind_of(eq), eq.scope or "", members))
+            else:
+                boxes.append(Box("module" if scope else "ops", scope, members))
+        return boxes
+
 
 def _around_scope(scope: str | None) -> list[str]:
     """A scope and those around it, the outermost first."""
@@ -229,6 +277,7 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
     rows: dict[str, list[Row]] = defaultdict(list)
     folded = {node.id for node in drawing.nodes if len(node.members) > 1}
     quiet: set[str] = set()  # boxes that only moved
+    of_box = {node.id: {union.status(i) for i in node.members} for node in drawing.nodes}
     for i, edit in union.edits.items():
         at = by_member[i]
         if id(edit) in union.moved:
@@ -236,8 +285,9 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
             continue
         if id(edit) in union.follows and not [d for d in edit.details if not _is_edge(edit, d)]:
             continue  # the edges say it
-        status[at] = "changed" if at in folded else edit.status
-        if at in folded:  # only what follows is folded
+        alike = of_box[at]
+        status[at] = "changed" if at in folded and len(alike) > 1 else edit.status
+        if at in folded and alike != {edit.status}:  # what follows is folded with others
             rows[at].append(Row("detail", "other types"))
         else:
             rows[at] += [Row("detail", clean(str(detail))) for detail in edit.details if not _is_edge(edit, detail)]

@@ -46,7 +46,7 @@ class _Kernels:
         self.plan, self.graph, self.layout = plan, plan.graph, plan.layout
         self.facts = Facts.of(plan.graph, ())
         self.nodes: list[Node] = []
-        self.edges: list[Edge] = []
+        self.edges: dict[tuple[str, str], Edge] = {}  # by their ends
         self.source: dict[Var, str] = {}
         self.taken: dict[str, int] = {}
         self.place = {id(eq): n for n, eq in enumerate(plan.graph.equations)}
@@ -66,7 +66,7 @@ class _Kernels:
                 self.line(out, at, "")
         ops, boxes = len(self.graph.equations), len(self.plan.steps)
         title = f"{clean(self.graph.name or 'graph')}: {count(ops, 'op')} run as {count(boxes, 'step')}"
-        nodes, edges = tuple(self.nodes), tuple(self.edges)
+        nodes, edges = tuple(self.nodes), tuple(self.edges.values())
         notes = [head(self.plan).partition(": ")[2]]
         if any(row.text == "opaque" for edge in edges for row in edge.rows):
             notes.append(OPAQUE)
@@ -206,12 +206,11 @@ class _Kernels:
         inner = root in self.step_of
         rows = (Row("detail", short(reason)),) if inner and reason else ()
         values = (value, *([clean(reason, 200)] if inner and reason else []))
-        for n, edge in enumerate(self.edges):
-            if (edge.tail, edge.head) == (tail, head):
-                rows = tuple(dict.fromkeys((*edge.rows, *rows)))
-                self.edges[n] = Edge(tail, head, "data", rows, None, tuple(dict.fromkeys((*edge.values, *values))))
-                return
-        self.edges.append(Edge(tail, head, "data", rows, None, values))
+        known = self.edges.get((tail, head))
+        if known is not None:
+            rows = tuple(dict.fromkeys((*known.rows, *rows)))
+            values = tuple(dict.fromkeys((*known.values, *values)))
+        self.edges[tail, head] = Edge(tail, head, "data", rows, None, values)
 
 
 def short(reason: str) -> str:

@@ -31,6 +31,7 @@ LEFT = ' align="left"'
 TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
 LEGEND_COLUMNS = 3  # at least
 SIGN = 40  # points of a sign and what is around it
+TAB = 6  # points, by which the sign of a kernel stands out above its box
 REST = 40  # empty columns beside the legend
 EMPTY, WIDE = 3, 12  # columns on each side of a table of rows; characters by which others are longer that ask for more
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
@@ -438,6 +439,8 @@ class Writer:
             bare = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
             lines.append(f"<td{LEFT}>{bare}<tr><td>{signs}</td>{rest}</tr></table></td>")
         lines += [self.cell(clean(note, 110), self.c.muted, SMALL, more=LEFT) for note in self.drawing.notes]
+        if any(node.role in ("kernel", "kernels") for node in self.drawing.nodes):
+            lines.append(f'<td height="{TAB}"></td>')  # which a layout engine does not count
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>>'
 

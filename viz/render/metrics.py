@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from functools import lru_cache
 
 __all__ = ["room", "text_width"]
 
@@ -41,6 +42,7 @@ WIDE_BOLD = (
 FULL, OTHER = 1000, 800  # of characters of East Asian width, and of others without a known one
 
 
+@lru_cache(maxsize=20_000)  # where several drawings of one graph are tried, most rows come again
 def room(text: str, size: float, bold: bool = False) -> int:
     """The room that a text takes in the widest font, in whole units of `size`."""
     ours, other = (BOLD, WIDE_BOLD) if bold else (REGULAR, WIDE)
