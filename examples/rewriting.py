@@ -1,5 +1,5 @@
-"""A network changed as a graph, each time in a few lines: another activation, fewer digits, a probe, a head less, and
-batch norm folded into the layer before it.
+"""A network changed as a graph, each time in a few lines: another activation, fewer digits, a probe, a head less,
+low-rank adapters, two halves, and batch norm folded into the layer before it.
 
 python examples/rewriting.py [width]        # 32 unless told
 """
@@ -67,6 +67,26 @@ print(f"mean sizes behind the norm: {probe.numpy().min():.2f} to {probe.numpy().
 # of four heads the first has nothing to say; the layer's own cells are arguments by their names
 kept = np.repeat([0.0, 1.0, 1.0, 1.0], width // 4).astype("float32")
 told("a head less", graph.replace_at("attention.value", lambda x, weight, bias: (x @ weight + bias) * kept))
+
+
+# a low-rank adapter beside each projection of the attention, to be trained alone; `b` is 0, so nothing moves yet
+rng = np.random.default_rng(1)
+adapted = graph
+for path, kind in graph.modules.items():
+    if kind == "Linear" and path.startswith("attention."):
+        a = tg.Parameter(rng.normal(0, 0.1, (width, 2)).astype("float32"), name=f"{path}.a")
+        b = tg.Parameter(np.zeros((2, width), "float32"), name=f"{path}.b")
+        adapted = adapted.replace_at(
+            path, lambda x, weight, bias, a=a, b=b: x @ tg.stop_gradient(weight) + bias + x @ a @ b
+        )
+told("adapters", adapted)
+
+# in two at a name: what a layer inside says, for another network to learn from, and what the rest makes of it
+teacher, rest = graph.split("attention")
+with tg.no_grad():
+    inside = teacher.bind()(x)
+    same = bool((rest.bind()(*inside) == graph.bind()(x)).all())
+    print(f"split: {inside[0].shape} inside, the same results: {same}\n")
 
 
 # batch norm at test time is a linear function: equal to rounding, or it would be refused

@@ -125,6 +125,8 @@ def test_rewriting(tmp_path, monkeypatch, capsys):
     told, names = run("rewriting.py", tmp_path, monkeypatch, capsys, size=16, globals_too=True)
     assert re.search(r"8 bits a weight: the results move by up to 0\.0\d", told)
     assert float(re.search(r"batch norm folded: the results move by up to (\S+)", told)[1]) < 1e-5
+    assert "adapters: the results move by up to 0\n" in told and "the same results: True" in told
+    assert sum(decl.path.startswith("attention.") for decl in names["adapted"].cells) == 16
     assert len(names["inference"].equations) < len(names["graph"].equations) and "no occurrence" not in told
     assert (tmp_path / "rewritten.svg").stat().st_size > 5_000
 

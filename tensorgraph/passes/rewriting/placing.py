@@ -126,7 +126,7 @@ def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments:
     own = function.name if isinstance(function, (Graph, Template)) else getattr(function, "__name__", "")
     called = own or type(function).__name__
     log.note(f"{part.name} → {called}", before, after, source, "; ".join(words), [eq.scope for eq in part.equations])
-    result = trace.replaced([replacement], log.changes)
+    result = trace.replaced([replacement], log.changes, "replace_at")
     if result is None:
         raise ValueError(
             f"what {part.name} reads depends on what it gives, through values that stay{_traced_at(source)}"
@@ -161,7 +161,7 @@ def _gap(part: Region, function: Callable[..., Any], arguments: list[Var], stric
         own = own.replace(inputs=inputs, in_tree=listed(len(inputs)), arguments=())
     trace = Replacing(own, View(own))
     replacement = trace.put(function, arguments, part.outputs, frozenset(range(len(own.equations))), _anchor(part))
-    other = trace.replaced([replacement], ())
+    other = trace.replaced([replacement])
     if other is None:
         return None
     before, after = (Pattern(graph, tuple(graph.inputs), _cells(graph)) for graph in (own, other))

@@ -296,8 +296,11 @@ def _values(graph: Graph, name: str) -> Iterator[Region]:
     called = {**_called(graph).values.get(name, {})}
     for var in [*called]:  # one that is only another name of a value is that value
         maker = graph.index.maker(var)
-        if maker is not None and "identity" in maker.op.traits and maker.inputs[0] in called:
-            del called[var]
+        while maker is not None and "identity" in maker.op.traits:
+            if maker.inputs[0] in called:
+                del called[var]
+                break
+            maker = graph.index.maker(maker.inputs[0]) if type(maker.inputs[0]) is Var else None
     called.update((decl.var, None) for decl in graph.cells if decl.path == name)
     for var in called or [var for var, own in names(graph).items() if own == name]:
         number = graph.index.position.get(var)
@@ -324,7 +327,7 @@ def _standing(graph: Graph, name: str, number: int) -> tuple[int, ...]:
     for n in range(number, -1, -1):
         eq = graph.equations[n]
         inside = eq.part is not None and parts[-1] in eq.part.chain()
-        if inside and eq.origin is None and not needed.isdisjoint(eq.outputs):
+        if inside and (n == number or eq.origin is None) and not needed.isdisjoint(eq.outputs):
             found.append(n)
             needed.update(eq.variables())
     return tuple(reversed(found))

@@ -19,7 +19,7 @@ from tensorgraph.ops.creation import full
 from tensorgraph.passes.recognise.replace import ordered
 from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rerun import Rerun
-from tensorgraph.passes.rewrite import replaced, replaced_in
+from tensorgraph.passes.rewrite import Log, replaced, replaced_in
 
 __all__ = ["Replacement", "Replacing", "further"]
 
@@ -178,8 +178,10 @@ class Replacing(Rerun):
 
     # the graph ------------------------------------------------------------------------------------------------
 
-    def replaced(self, replacements: Sequence[Replacement], changes: Iterable[Change]) -> Graph | None:
-        """The graph with these replacements; None where they cannot be put into an order.
+    def replaced(
+        self, replacements: Sequence[Replacement], changes: Iterable[Change] = (), step: str = ""
+    ) -> Graph | None:
+        """The graph with these replacements, as a step that tells its changes; None where there is no order of them.
 
         Raises
         ------
@@ -202,7 +204,6 @@ class Replacing(Rerun):
                 target = by[target]
             by[out] = target
         made = {out for r in replacements for eq in r.equations for out in eq.outputs}
-        gone = {out for r in replacements for n in r.numbers for out in view.equations[n].outputs} - made
         # a gradient with respect to an argument or a cell goes through what stands in its place now
         beyond = {out: target for out, target in by.items() if out in view.position}
         added: dict[int, list[Equation]] = {}
@@ -227,7 +228,17 @@ class Replacing(Rerun):
             for cell, value in self.shadow.items()
         ]
         results = {a for a in (*outputs, *[w.value for w in writes]) if type(a) is Var}
-        kept = _needed(in_order, results, view, gone)
+        results |= {v for n, eq in enumerate(view.equations) if not view.live[n] for v in eq.variables() if v in made}
+        kept = _needed(in_order, results, view)
+        kept_outputs = {out for eq in kept for out in eq.outputs}
+        gone = [
+            eq for n, eq in enumerate(view.equations)
+            if not view.live[n] and kept_outputs.isdisjoint(eq.outputs) and any(out.name for out in eq.outputs)
+        ]  # fmt: skip
+        log = Log(graph, step)
+        for eq in gone:
+            log.note("nothing reads it", eq, "nothing", eq.source, "what it read is gone")
+        changes = [*changes, *log.changes]
         consts = {var: array for var, array, _ in self.consts.values()}
         read = {v for eq in kept for v in eq.variables()} | results
         before = {v for eq in view.equations for v in eq.variables()} | set(view.results)
@@ -293,14 +304,20 @@ def _count(n: int) -> str:
     return "one value" if n == 1 else f"{n} values"
 
 
-def _needed(equations: list[Equation], results: set[Var], view: View, gone: set[Var]) -> list[Equation]:
-    """Without what nothing needs any more; what nothing needed before stays."""
+def _needed(equations: list[Equation], results: set[Var], view: View) -> list[Equation]:
+    """Without what nothing needs any more; what nothing needed before stays, where what it reads does."""
     needed = set(results)
-    kept = []
+    here: set[int] = set()
     for eq in reversed(equations):
-        number = view.position.get(eq.outputs[0]) if eq.outputs else None
-        idle = number is not None and not view.live[number] and not any(v in gone for v in eq.variables())
-        if idle or not needed.isdisjoint(eq.outputs):
+        if not needed.isdisjoint(eq.outputs):
             needed.update(eq.variables())
+            here.add(id(eq))
+    missing = {out for eq in equations if id(eq) not in here for out in eq.outputs}
+    kept = []
+    for eq in equations:
+        number = view.position.get(eq.outputs[0]) if eq.outputs else None
+        idle = number is not None and not view.live[number] and missing.isdisjoint(eq.variables())
+        if idle or id(eq) in here:
+            missing.difference_update(eq.outputs)
             kept.append(eq)
-    return kept[::-1]
+    return kept

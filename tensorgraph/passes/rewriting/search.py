@@ -186,7 +186,7 @@ class Rewriting:
                 note = self.note(occurrence, before, after)
                 back = trace.mark()
                 replacement = self.put(trace, occurrence)
-                if len(occurrence.outputs) > 1 and trace.replaced([*replacements, replacement], ()) is None:
+                if len(occurrence.outputs) > 1 and trace.replaced([*replacements, replacement]) is None:
                     back()
                     raise Refused("what it reads depends on what it gives, through values that stay")
             except Refused as refusal:
@@ -199,7 +199,7 @@ class Rewriting:
             self.tell(occurrence, replacement, "; ".join([note, *words]))
         if not replacements:
             return None
-        result = trace.replaced(replacements, self.log.changes)
+        result = trace.replaced(replacements, self.log.changes, "rewrite")
         assert result is not None
         self.log.changes = []
         return result.check()

@@ -280,6 +280,8 @@ def _finished(
     outputs = [bound.get(out) if type(out) is Var else None for out in pattern.graph.outputs]
     if any(seat is None for seat in seats) or not all(type(out) is Var for out in outputs):
         return None
+    if len(set(outputs)) < len(outputs):  # what the side gives twice, it computes twice
+        return None
     numbers = set()
     for eq in pattern.graph.equations:
         for out in eq.outputs:
