@@ -11,6 +11,7 @@ import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.testing import programs
 from tensorgraph.testing.programs.program import quiet
+from tensorgraph.text.checking import problems
 
 HEAD = "def f(x: f32[3]):\n    return "
 
@@ -243,3 +244,60 @@ def _leaves(tree: Any) -> Any:
 def test_the_key_of_a_number_is_written() -> None:
     explained = tg.explain_gradient(lambda x: (x.mean().var() + x.sum())[()], tg.f64[3])
     assert "[]" not in str(explained)
+
+
+WRONG = {
+    "one statement": ("def f(x: f32[3]):\n    return rleu(x) + softmx(x) + x.smu()\n", [(2, 12), (2, 22), (2, 34)]),
+    "a function that is called": (
+        "def g(x):\n    y = rleu(x)\n    return softmx(x) + y\n\n\ndef f(x: f32[3]):\n    z = g(x)\n"
+        "    return tnah(x)\n",
+        [(2, 9), (3, 12), (8, 12)],
+    ),
+    "two functions": (
+        "def g(x):\n    return rleu(x)\n\n\ndef h(x):\n    return softmx(x)\n\n\ndef f(x: f32[3]):\n"
+        "    return g(x) + h(x)\n",
+        [(2, 12), (6, 12)],
+    ),
+    "instances": (
+        "def f(x: f32[8, 4], *, a: Linear[5, 4], b: Linear[6, 4]):\n    return a(x) + relu(b(x)) * b(a(x))\n",
+        [(2, 12), (2, 24), (2, 34)],
+    ),
+    "a loop": (
+        "def f(x: f32[3]):\n    for _ in range(3):\n        y = rleu(x)\n        x = softmx(x)\n    return x\n",
+        [(3, 13), (4, 13)],
+    ),
+    "what only follows": (
+        "def f(x: f32[3]):\n    y = rleu(x)\n    return sin(y) + cos(y) + tna(x)\n",
+        [(2, 9), (3, 30)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_all_wrong_calls_are_told(name: str) -> None:
+    text, places = WRONG[name]
+    assert [(error.line, error.column) for error in problems(text)[1]] == places
+    assert (refused(text).line, refused(text).column) in places
+
+
+def test_cells_of_a_list_start_each_in_its_way() -> None:
+    class Several(tg.nn.Module):
+        def __init__(self) -> None:
+            self.cells = [tg.Parameter(np.arange(3, dtype="f4")) for _ in range(3)]
+            self.cells[0].initialiser, self.cells[1].initialiser = "constant(value=0.5)", "ones()"
+
+        def forward(self, x: Any) -> Any:
+            return x * self.cells[0] + self.cells[1] * self.cells[2]
+
+    graph = tg.trace(Several(), tg.f32[3])
+    text = graph.text()
+    assert "= [constant(value=0.5), ones(), None]" in text
+    again = tg.parse(text)
+    assert [cell.initialiser for cell in again.cells] == ["constant(value=0.5)", "ones()", None]
+    assert again == graph and again.text() == text
+    names = tg.text.namespace()
+    exec("from __future__ import annotations\n" + text, names)
+    state = {path: np.zeros(3, "f4") for path in ("cells.2",)}
+    assert names["cells"](names[graph.name], state=state)
+    error = refused("def f(x: f32[3], *, w: [Buffer[f32[3]]] * 3 = [zeros(), ones()]): return x")
+    assert "w has 3 members, and 2 of them start" in str(error)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["BEGIN", "TOTAL", "Collapsed", "Growing", "Sums", "collapsed", "is_growing", "is_loose", "sums_in"]
 
 FEWEST = 5  # contributions to a sum that is one value: fewer are written as an expression
+FEWEST_ALIKE = 3  # if all are made in the same way, each in a call of its own
 SHIFTS = 3  # how many sums below the first contribution may be part of it
 
 
@@ -105,7 +106,7 @@ class _Search:
         self.found: list[Sums] = []
         taken: set[int] = set()
         for total, line in sorted(self.lines.items(), key=lambda item: -item[1][-1]):
-            made = None if len(line) + 1 < FEWEST or taken.intersection(line) else self._sum(total, line)
+            made = None if len(line) + 1 < FEWEST_ALIKE or taken.intersection(line) else self._sum(total, line)
             if made is not None:
                 own = {number for number in (*made.adds, made.last) if number is not None}
                 if not taken & own:
@@ -133,11 +134,20 @@ class _Search:
         for shift in dict.fromkeys((*alike, *shifts)):
             made = self._of(total, line[shift:])
             cut = shift and shift not in alike  # the end of a plain line of additions is one run, and no sum by itself
-            if made is None or len(made.contributions) < FEWEST or (cut and RUN <= len(made.contributions) <= RUN + 1):
+            if made is None or not self._is_long(made) or (cut and RUN <= len(made.contributions) <= RUN + 1):
                 continue
             if self._is_in_order(made):
                 return made
         return None
+
+    def _is_long(self, made: Sums) -> bool:
+        """Whether there are contributions enough for a value that grows."""
+        count = len(made.contributions)
+        if count >= FEWEST or count < FEWEST_ALIKE:
+            return count >= FEWEST
+        makers = [self.index.position.get(value, -1) for value in made.contributions]
+        calls = {self.equations[maker].call for maker in makers}
+        return len(set(map(self._code, made.contributions))) == 1 and min(makers) >= 0 and len(calls) == count
 
     def _left(self, line: list[int], place: int) -> Any:
         return self.equations[line[place]].inputs[0]

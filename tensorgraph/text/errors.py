@@ -23,6 +23,10 @@ class ParseError(ValueError):
         The offending line.
     calls : list of (str, int, str)
         The calls around it, from the inside out: what was called, and the line and the file from which.
+    others : list of ParseError
+        What else is wrong in the function that was called, where all that is wrong is asked for.
+    behind : tuple of int or None
+        Line and offset at which the call ends in which it went wrong; None where that is no call.
     """
 
     def __init__(self, message: str, line: int = 1, column: int = 1, text: str = "", file: str = "<text>") -> None:
@@ -35,6 +39,8 @@ class ParseError(ValueError):
         self.text = text
         self.follows = False  # from an error above it, of which it says nothing new
         self.calls: list[tuple[str, int, str]] = []
+        self.others: list[ParseError] = []
+        self.behind: tuple[int, int] | None = None
         super().__init__(self._said())
 
     def inside(self, what: str, line: int, file: str) -> None:

@@ -327,8 +327,10 @@ class Head:
         else:
             said = f"[{', '.join(kind if n == 1 else f'*[{kind}] * {n}' for kind, n in kinds)}]"
         self.bundles.append((tuple(member.value for member in members), name))
-        starts = {initialiser_text(self.definition.decls[m.value]) for m in members if type(m.value) is Var}
-        start = starts.pop() if len(starts) == 1 else ""
+        cells = [self.definition.decls[m.value] for m in members if type(m.value) is Var]
+        starts = [initialiser_text(decl).removeprefix(" = ") or "None" for decl in cells]
+        start = f" = [{', '.join(starts)}]" if len(set(starts)) > 1 else f" = {starts[0]}" if starts else ""
+        start = start.removesuffix(" = None")
         self.members.append(f"{name}: {said if name == base else f'At[{quoted(base)}, {said}]'}{start}")
 
     def _declare_family(self, member: Member) -> None:

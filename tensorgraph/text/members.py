@@ -49,8 +49,12 @@ def member(scene: Scene, node: ast.expr, start: ast.expr | None, prefix: str, na
             return PerValue(element, target, argument, joined(prefix, name), start)
         case ast.List() | ast.BinOp(op=ast.Mult()):
             path = joined(prefix, name)
-            kinds = enumerate(_elements(scene, node))
-            return Container([member(scene, kind, start, path, str(number)) for number, kind in kinds])
+            found: list[Any] = []
+            for number, element in enumerate(_elements(scene, node)):
+                found.append(member(scene, element, _start_of(scene, start, number), path, str(number)))
+            if isinstance(start, ast.List) and len(start.elts) != len(found):
+                scene.fail(start, f"{name} has {len(found)} members, and {len(start.elts)} of them start so")
+            return Container(found)
         case ast.Dict():
             return Container(_by_key(scene, node, start, joined(prefix, name)))
     starts: list[ast.keyword] = []
@@ -80,6 +84,14 @@ def member(scene: Scene, node: ast.expr, start: ast.expr | None, prefix: str, na
     for keyword in starts:
         _start(scene, made, keyword)
     return made
+
+
+def _start_of(scene: Scene, start: ast.expr | None, number: int) -> ast.expr | None:
+    """What one of a list starts from: as all do, or as ``[zeros(), ones(), None]`` says, where None is not known."""
+    if not isinstance(start, ast.List):
+        return start
+    one = start.elts[number] if number < len(start.elts) else None
+    return None if isinstance(one, ast.Constant) and one.value is None else one
 
 
 def _start(scene: Scene, made: Instance, keyword: ast.keyword) -> None:

@@ -241,7 +241,9 @@ class Scene:
         try:
             yield
         except ParseError as error:
-            error.inside(what or show(node), int(getattr(node, "lineno", 1)), self.definition.file)
+            for one in (error, *error.others):
+                one.inside(what or show(node), int(getattr(node, "lineno", 1)), self.definition.file)
+            error.behind = getattr(node, "end_lineno", 1), getattr(node, "end_col_offset", 0)
             raise
 
     # values ---------------------------------------------------------------------------------------------------

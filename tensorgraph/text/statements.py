@@ -15,6 +15,7 @@ from tensorgraph.text import types
 from tensorgraph.text.binding import assign_name, bind, handed_on, note_items
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.expressions import callee, expression, reference, with_residuals
+from tensorgraph.text.further import every_error
 from tensorgraph.text.scene import CellName, Scene, Unknown, opened, show
 from tensorgraph.text.sequences import sequence
 
@@ -30,6 +31,7 @@ COMPARISONS: dict[Any, Callable[[int, int], bool]] = {
 
 def run(scene: Scene, body: list[ast.stmt]) -> None:
     """Read statements in order."""
+    found: list[ParseError] = []
     for node in body:
         if scene.returned:
             scene.fail(node, "nothing stands behind return")
@@ -40,16 +42,22 @@ def run(scene: Scene, body: list[ast.stmt]) -> None:
         except RecursionError:
             scene.fail(node, "this holds expressions that are nested too deep: break them up")
         except ParseError as error:
-            if scene.reading.errors is None or scene.depth or scene.unrolled:
+            if scene.reading.errors is None:
                 raise
-            _go_on(scene, node, error)
-
-
-def _go_on(scene: Scene, node: ast.stmt, error: ParseError) -> None:
-    """Note an error; what the statement would have named is unknown from here on."""
+            found += every_error(scene, node, error)
+            _go_on(scene, node)
+    if not found:
+        return
     assert scene.reading.errors is not None
-    if not error.follows:
-        scene.reading.errors.append(error)
+    if scene.depth or scene.unrolled:
+        first = next((error for error in found if not error.follows), found[0])
+        first.others = [error for error in found if error is not first and not error.follows]
+        raise first
+    scene.reading.errors += [error for error in found if not error.follows]
+
+
+def _go_on(scene: Scene, node: ast.stmt) -> None:
+    """What a wrong statement would have named is unknown from here on."""
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id not in scene.members:
             scene.names[part.id] = Unknown()
