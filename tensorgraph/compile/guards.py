@@ -36,6 +36,8 @@ __all__ = [
     "Guards",
     "ItemGuard",
     "KindGuard",
+    "ReadOnlyGuard",
+    "UnsetGuard",
 ]
 
 ndarray = np.ndarray
@@ -102,6 +104,30 @@ class AbsentGuard(Guard):
 
     def change(self) -> str | None:
         return f"{self.what} is another one now" if self.key in self.looked_at else None
+
+
+class UnsetGuard(Guard):
+    """An attribute that an object does not have, neither of its own nor of its class."""
+
+    expression = "not hasattr({o}, {k})"
+
+    def __init__(self, what: str, value: Any, name: str) -> None:
+        super().__init__(what, value, name, None)
+
+    def change(self) -> str | None:
+        return f"{self.what} is there now" if hasattr(self.looked_at, self.key) else None
+
+
+class ReadOnlyGuard(Guard):
+    """An array whose numbers nobody can change."""
+
+    expression = "not {o}.flags.writeable"
+
+    def __init__(self, what: str, array: Any) -> None:
+        super().__init__(what, array, None, None)
+
+    def change(self) -> str | None:
+        return f"{self.what} was read-only and can be written now" if self.looked_at.flags.writeable else None
 
 
 class CellGuard(Guard):

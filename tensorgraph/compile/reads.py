@@ -19,6 +19,7 @@ Links = tuple[tuple[bool, Any], ...]
 GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+ANYWHERE = ATTRIBUTE | {"LOAD_SUPER_ATTR"}
 STORES = frozenset({"STORE_FAST", "DELETE_FAST"})
 WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
 BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__", "attrgetter", "methodcaller"})
@@ -31,7 +32,8 @@ class Chain:
     Attributes
     ----------
     root : str
-        ``"global"``, ``"free"`` (of a function around it), ``"argument"``, ``"local"``, or ``"result"`` of a call.
+        ``"global"``, ``"free"`` (of a function around it), ``"argument"``, ``"local"``, ``"result"`` of a call, or
+        ``"module"``, of which the function imports a name.
     is_written : bool
         Whether the last link, or the name itself, is written and not read.
     name : str
@@ -67,6 +69,13 @@ def chains(code: CodeType) -> tuple[Chain, ...]:
             root, name = "local" if i.argval in inner else "free", i.argval
         elif i.opname.startswith("LOAD_FAST") and i.argval not in shared:  # whose cell a function inside is given
             root, name = "argument" if i.argval in arguments else "local", i.argval
+        elif i.opname == "IMPORT_NAME":
+            module = "." * instructions[at - 3].argval + i.argval
+            while at < len(instructions) and instructions[at].opname in ("IMPORT_FROM", *STORES):
+                if instructions[at].opname == "IMPORT_FROM":
+                    found[Chain("module", module, ((True, instructions[at].argval),))] = None
+                at += 1
+            continue
         elif i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
             found[Chain("global", i.argval, (), True)] = None
             continue
@@ -174,4 +183,4 @@ def reads_by_name(code: CodeType) -> bool:
 @functools.lru_cache(maxsize=1024)
 def attribute_names(code: CodeType) -> frozenset[str]:
     """The names of all attributes that the code reads of anything."""
-    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in ATTRIBUTE)
+    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in ANYWHERE)

@@ -24,8 +24,26 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.compile.attributes import FUNCTIONS, MISSING, is_library, read_attribute, values_of, written
-from tensorgraph.compile.guards import ArrayGuard, BytesGuard, ContentsGuard, ContextGuard, GradGuard, Guard
+from tensorgraph.compile.attributes import (
+    FUNCTIONS,
+    MISSING,
+    class_attribute,
+    class_items,
+    is_library,
+    makers,
+    read_attribute,
+    values_of,
+    written,
+)
+from tensorgraph.compile.guards import (
+    ArrayGuard,
+    BytesGuard,
+    ContentsGuard,
+    ContextGuard,
+    GradGuard,
+    Guard,
+    ReadOnlyGuard,
+)
 from tensorgraph.compile.origins import is_held
 from tensorgraph.compile.reads import attribute_names, reads_by_name
 from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
@@ -123,13 +141,29 @@ class Values:
             self.contents(value.data, path)  # type: ignore[union-attr]
             if code is not None:
                 self.items((*values_of(value),), path, code)
-        elif code is not None and not isinstance(value, ModuleType) and self.is_by_name(code):
-            own = getattr(value, "__dict__", None)
+        elif code is not None and not isinstance(value, ModuleType):
+            self.kind_of(value, path, code)
+            if not self.is_by_name(code):
+                return
+            own, guards = read_attribute(value, "__dict__", f"{path}.__dict__")
+            for guard in guards:
+                self.add(guard)
             if type(own) is dict:
                 self.items(own, path, code)
             for name in (n for base in type(value).__mro__ for n in _slots(base)):
                 for guard in read_attribute(value, name, f"{path}.{name}")[1]:
                     self.add(guard)
+
+    def kind_of(self, value: Any, path: str, code: CodeType) -> None:
+        """What code may read of a class, where it is called or found by `type`: attributes that the code names, all
+        where it names them otherwise."""
+        kind = value if isinstance(value, type) else type(value)
+        guards = class_items(kind, path) if self.is_by_name(code) else []
+        guards += makers(kind) if kind is value else []
+        for name in attribute_names(code):
+            guards += class_attribute(kind, name, f"{kind.__name__}.{name}")[1]
+        for guard in guards:
+            self.add(guard)
 
     def function(self, value: Any, path: str, code: CodeType | None) -> None:
         """What a function reads; of a builtin method what it belongs to, of one for several types those that it has."""
@@ -278,6 +312,7 @@ class Values:
     def array(self, array: Any, path: str) -> None:
         """The numbers of an array, unless nobody can change them."""
         if not array.flags.writeable and array.base is None:
+            self.add(ReadOnlyGuard(path, array))
             return
         if array.dtype.kind == "O":
             self.contents(array, path)

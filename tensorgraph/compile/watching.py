@@ -18,11 +18,13 @@ import copy
 import gc
 import sys
 from contextvars import ContextVar
+from importlib.util import resolve_name
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from tensorgraph.compile.attributes import (
     MISSING,
+    behind_super,
     class_attribute,
     function_of,
     holds,
@@ -50,7 +52,7 @@ from tensorgraph.compile.outside import (
     runs_clock,
     seeder_of,
 )
-from tensorgraph.compile.reads import Chain, chains, links_behind, varying_names
+from tensorgraph.compile.reads import Chain, attribute_names, chains, links_behind, varying_names
 from tensorgraph.compile.structure import is_plain
 from tensorgraph.compile.values import GETTERS, INDEXED, Values
 from tensorgraph.engine.aval import Aval
@@ -291,6 +293,9 @@ class Watcher(Values):
                 self.add(guard)
             self.learn(function)
             break
+        if "super" in code.co_names:
+            for guard in behind_super(kind, attribute_names(code)):
+                self.add(guard)
 
     def argument(self, frame: FrameType) -> None:
         """A function of a library reads all that its argument holds."""
@@ -330,6 +335,11 @@ class Watcher(Values):
     def end(self, frame: FrameType) -> None:
         """Follow what is read of the other variables, which hold what they held in the end."""
         code = frame.f_code
+        for chain in chains(code):
+            if chain.root == "module":
+                package = frame.f_globals.get("__package__")
+                name = resolve_name(chain.name, package) if package or chain.name[0] != "." else ""
+                self.walk(sys.modules.get(name), chain, code)
         local = [chain for chain in chains(code) if chain.root == "local" and chain.links and not chain.is_written]
         if local and code.co_name != "<module>":
             here = frame.f_locals
