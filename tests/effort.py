@@ -102,8 +102,9 @@ def sample(items: Iterable[pytest.Item], effort: str, marked: bool = False, aske
 class Lines:
     """Has lines counted where some may be new: while they are, a test takes twice as long.
 
-    Of each test those parameters are counted that a quick run takes, one after the other, until `BARREN` seconds of
-    them have brought no line that had not run before. So what is counted is nearly what runs, and never more.
+    Of each test, slow ones too, those parameters are counted that a quick run takes, one after the other, until
+    `BARREN` seconds of them have brought no line that had not run before. So what is counted is nearly what runs, and
+    never more.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ class Lines:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """What runs is known, and so what of it is counted."""
-        self.sample = {item.nodeid for item in sample(session.items, "quick")}
+        self.sample = {item.nodeid for item in sample(session.items, "quick", marked=True)}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
