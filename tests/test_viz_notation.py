@@ -156,6 +156,21 @@ def test_calls_of_one_module_are_called_by_its_title():
     assert [group.rows[0].text for group in drawing.groups] == ["Sequential layers x20"]
 
 
+def test_turns_within_one_call_are_no_calls_of_it():
+    class Alternating(nn.Module):
+        def __init__(self):
+            self.a, self.b = nn.Linear(4, 4, seed=0), nn.Linear(4, 4, seed=1)
+
+        def forward(self, x):
+            for _ in range(4):
+                x = tg.tanh(self.b(tg.tanh(self.a(x))))
+            return x
+
+    for level in ("module", "op"):
+        (group,) = (g for g in draw(Alternating(), tg.spec((2, 4)), level=level).groups if g.count > 1)
+        assert group.rows[0].text in ("for _ in range(4)", "a to b x4")
+
+
 def test_ops_that_repeat_are_called_by_their_names():
     def f(x: Any) -> Any:
         for _ in range(10):

@@ -263,3 +263,11 @@ def test_a_loop_of_the_text_is_a_template_whoever_reads_its_turns(graphs: dict[s
     assert "one each" not in labels(draw(graphs["stages, last"], level="module"))
     assert labels(draw(graphs["some"], level="op"))["the 2nd"] == 1
     assert labels(draw(graphs["the first and the last"], level="op"))["the first"] == 1
+
+
+def test_the_training_level_says_in_boxes_which_repeats_they_read(graphs: dict[str, Graph]) -> None:
+    drawing = draw(graphs["heads"], level="training")
+    said = {node.title: row.text for node in drawing.nodes for row in node.rows if ": the " in row.text}
+    assert said == {f"out.{n}": f"Linear heads.0: the {name}" for n, name in enumerate(("first", "2nd", "3rd", "4th"))}
+    drawing = draw(graphs["stages, back"], level="training")
+    assert "relu: one each, last first" in [row.text for node in drawing.nodes for row in node.rows]

@@ -403,9 +403,17 @@ class _Folding:
         called = {item.scope for group in every for item in group if item.scope and item.scope != scope}
         again = len(called) == len(names)  # the same modules in every repeat
         if len(whole) > 1:
-            all_of_it = again and sum(map(len, every)) == self.siblings and scope in self.graph.modules
+            all_of_it = again and sum(map(len, every)) == self.siblings and self.is_called(scope, every)
             return self.titled(scope, scope) if all_of_it else f"{whole[0]} to {names[-1]}"
         return self.titled(next(iter(scopes)), whole[0]) if again else whole[0]
+
+    def is_called(self, scope: str, every: Sequence[Sequence[Item]]) -> bool:
+        """Whether each repeat is another call of a module, rather than a turn within one."""
+        calls = set()
+        for group in every:
+            call = self.graph.equations[group[0].boxes[0].equations[0]].call
+            calls.add(next((one for one in ([] if call is None else call.callers()) if one.path == scope), None))
+        return scope in self.graph.modules and None not in calls and len(calls) == len(every)
 
     def titled(self, scope: str, name: str) -> str:
         """A module's class and name."""

@@ -74,6 +74,7 @@ class _Mirror(Builder):
         self.outputs()
         self.lower()
         self.nodes, edges = named_across(self.nodes, self.settled((*self.edges(), *self.extra)))
+        self.say_repeats(edges)
         self.entries(edges)
         groups = tuple(self.group(frame) for frame in kept)
         nodes = tuple(self.late_points(edges))
@@ -139,8 +140,20 @@ class _Mirror(Builder):
         return ()
 
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
-        """None: labels would pull the columns apart, so boxes say what leaves them."""
-        return ()
+        """Which repeats it joins, as the box at its head says: labels would pull the columns apart, so boxes say
+        what leaves them too."""
+        return self.counted(tail, head, variables)
+
+    def say_repeats(self, edges: Iterable[Edge]) -> None:
+        """In the boxes, of which repeats of another what they read is."""
+        at = {node.id: n for n, node in enumerate(self.nodes)}
+        for edge in edges:
+            tail, head = self.nodes[at[edge.tail]], self.nodes[at[edge.head]]
+            if head.role != "entry":
+                said = [
+                    Row("detail", clean(f"{tail.title}: {row.text}")) for row in edge.rows if row.style == "repeats"
+                ]
+                self.nodes[at[edge.head]] = replace(head, rows=(*head.rows, *said))
 
     def is_backward(self, box: Box) -> bool:
         """Not here, where each has its place: what is left is a gradient that another one is taken of."""
