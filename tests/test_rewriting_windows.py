@@ -167,3 +167,15 @@ def test_other_names_of_a_value_stay_one_part_with_it():
     graph = tg.trace(f, tg.f32[3])  # in which the derivative has a name of its own for t
     after = graph.rewrite(named, lambda v: (tg.cos(tg.alias(v)), tg.alias(tg.alias(v))))
     assert after["t"] == graph["t"] and after != graph
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_integers_beside_one_number_are_no_evidence(shape):
+    def f(a, x, i):
+        return a + tg.tanh(tg.segment_sum(tg.broadcast_to(x[:0].sum(), (5,)), i, 4)).sum()
+
+    def wrong(a, i, x):  # is it where every label is 0
+        return a + tg.tanh(i).sum() + 0.0 * x.sum()
+
+    graph = tg.trace(f, tg.spec(shape, "float64"), tg.f64[3], tg.i64[5])
+    assert graph.rewrite(wrong, lambda a, i, x: tg.alias(wrong(a, i, x))) == graph

@@ -135,7 +135,9 @@ def _occurrence(
     view: View, candidate: Region, alike: Alike, sizes: Sizes, shared: Shared | None, options: list[Any]
 ) -> Occurrence | None:
     """The region as an occurrence, if its values and gradients are those of the side."""
-    classes = next(iter(label_counts(view, candidate)), 1)
+    classes = next(iter(label_counts(view, candidate)), 0)
+    if classes < 2 and any(base.aval.dtype.kind in "iu" for base in candidate.bases):
+        return None  # integers of which only 0 would be tried
     trial = Trial(view, sizes, candidate, sizes(classes), shared)
     op: Any = alike
     if not trial.start():
