@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgraph.native.lowering import static
+from tensorgraph.native.lowering import routine, static
 from tensorgraph.native.words import ld, ldg, ldm, prefetch, select, st, stm, transposed, vset, word_at
 
 __all__ = ["DEPTH", "pack_columns", "pack_rows"]
@@ -19,9 +19,10 @@ BESIDE = 4
 """How many pieces of B are made side by side."""
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
-ROWS, VECS, TURNED = 8, 2, False  # of these
+ROWS, VECS = 8, 2  # of these
 
 
+@routine
 def pack_columns(b: Any, row: Any, across: Any, n: Any, depth: Any, target: Any) -> None:
     """`n` columns of B, `depth` k's, into pieces.
 
@@ -31,7 +32,7 @@ def pack_columns(b: Any, row: Any, across: Any, n: Any, depth: Any, target: Any)
     size = VECS * LANES
     for j in range(0, n, BESIDE * size):
         source, place = b + j * across, target + j * depth * SIZE
-        if TURNED:
+        if across != SIZE:
             for v in range(min(BESIDE * VECS, (n - j + LANES - 1) // LANES)):
                 for q in range(0, depth, LANES):
                     p, d = source + v * LANES * across + q * SIZE, place + (v // VECS * depth + q) * size * SIZE

@@ -373,8 +373,7 @@ def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
     of_rows = room(call, (band, depth), given.a.dtype, "the first factor, packed")
     of_columns = room(call, (blocks, min(k, DEPTH), columns), given.a.dtype, "columns of the second factor")
     pack = kernel(pack_rows, given.a.dtype, ROWS=of.tile["ROWS"])
-    turned = given.b.strides[1] != given.b.dtype.itemsize
-    text = kernel(product_packed, given.c.dtype, **of.tile, PACKED=True, TURNED=turned)
+    text = kernel(product_packed, given.c.dtype, **of.tile, PACKED=True)
     before: Address | None = None
     for one in given.each(given.axes):
         for i, k0 in itertools.product(range(0, m, band), range(0, k, depth)):

@@ -79,6 +79,5 @@ def product_calls(call: Call, factors: Sequence[Place], b: Place, outs: Sequence
         text = kernel(pack_rows, dtype, ROWS=height)
         call.run(text, [one.a.address(), *one.a.strides, rows, k, packed.address()], blocks if rows >= height else 1)
         words += [packed.address(), one.c.address(), one.c.strides[0], rows]
-    turned = b.strides[1] != dtype.itemsize
-    call.run(kernel(products_packed, dtype, **of.tile, PACKED=True, TURNED=turned, COUNT=len(given)), words, blocks)
+    call.run(kernel(products_packed, dtype, **of.tile, PACKED=True, COUNT=len(given)), words, blocks)
     return True

@@ -17,7 +17,7 @@ from tensorgraph.native.lowering import routine, static
 from tensorgraph.native.words import fma, ld, ldm, load, most, opaque, prefetch, select, st, stm, vset, word_at
 from tensorgraph.ops.native.packing import DEPTH, pack_columns
 
-__all__ = ["BIAS", "RELU", "add_rows", "panel", "product", "product_packed", "tile"]
+__all__ = ["BIAS", "RELU", "add_rows", "panel", "product", "product_packed"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
 ROWS, VECS, PACKED = 8, 2, False  # of these

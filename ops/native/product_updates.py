@@ -32,7 +32,7 @@ from tensorgraph.ops.native.product import (
     room,
     tile_of,
 )
-from tensorgraph.ops.native.product_tiles import panel, tile
+from tensorgraph.ops.native.product_tiles import panel
 from tensorgraph.ops.native.updates import Update, numbers_of, update_range
 
 __all__ = ["update_call"]
@@ -103,14 +103,12 @@ def product_packed_update(w: Any, block: Any, blocks: Any) -> None:
         pack_columns(b + j * across, b_row, across, wide, k, packed)
         for i0 in range(i, min(i + rows, m), few):
             high = min(min(few, i + rows - i0), m - i0)
-            # what is packed ends with whole groups and whole pieces, and so does the strip: all tiles are of one kind
-            for p in range(0, wide, VECS * LANES):
-                for q in range(0, high, ROWS):
-                    a, c = packed_a + (i0 + q) * k * SIZE, strip + (q * columns + p) * SIZE
-                    tile(
-                        ROWS, VECS, False, a, SIZE, ROWS * SIZE, packed + p * k * SIZE, piece, c, columns * SIZE, k, 0,
-                        False, 0, 0, 0,
-                    )  # fmt: skip
+            # what is packed ends with whole groups and whole pieces, and so does the strip: all tiles are whole
+            panel(
+                packed_a + i0 * k * SIZE, ROWS * k * SIZE, SIZE, ROWS * SIZE, packed, piece, k * SIZE, strip,
+                columns * SIZE, (high + ROWS - 1) // ROWS * ROWS, (wide + VECS * LANES - 1) // (VECS * LANES)
+                * (VECS * LANES), k, False, 0, 0, 0,
+            )  # fmt: skip
             step_of(w + 112, numbers, strip, columns, i0, j, high, wide, n)
 
 
@@ -191,9 +189,8 @@ def _packed(call: Call, given: Products, step: Step, blocks: int) -> None:
     call.run(
         kernel(pack_rows, dtype, ROWS=height), [given.a.address(), *given.a.strides, m, k, of_rows.address()], blocks
     )
-    turned = given.b.strides[1] != dtype.itemsize
     words = [
         of_rows.address(), given.b.address(), *given.b.strides, m, n, k, of.rows, columns, of_columns.address(),
         of_columns.strides[0], few, strips.address(), strips.strides[0], *step.words,
     ]  # fmt: skip
-    call.run(step.kernel(product_packed_update, dtype, **of.tile, PACKED=True, TURNED=turned), words, blocks)
+    call.run(step.kernel(product_packed_update, dtype, **of.tile, PACKED=True), words, blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgraph.native.lowering import static
+from tensorgraph.native.lowering import routine, static
 from tensorgraph.native.words import ldm, st, stm, transposed
 
 __all__ = ["NARROW", "TILE", "load_tile", "store_tile"]
@@ -16,6 +16,7 @@ NARROW = 128
 TILE = NARROW * 64
 
 
+@routine
 def load_tile(p: Any, step: Any, count: Any, width: Any, tile: Any) -> None:
     """Columns of LANES rows into the tile, a vector each; the last of `count` rows stands in the lanes behind it."""
     for j in range(0, width, LANES):
@@ -25,6 +26,7 @@ def load_tile(p: Any, step: Any, count: Any, width: Any, tile: Any) -> None:
             st(tile + j * BYTES + i * BYTES, columns[i])
 
 
+@routine
 def store_tile(tile: Any, p: Any, step: Any, count: Any, width: Any) -> None:
     """The tile's columns back into `count` rows."""
     for j in range(0, width, LANES):
