@@ -13,6 +13,7 @@ from tensorgraph import nn, optim
 from tensorgraph.graph.graph import Graph, Literal, Var
 from tensorgraph.graph.inlining import Unlike, verify
 from tensorgraph.graph.outline import flat
+from tensorgraph.graph.repeats import Turns
 from tensorgraph.graph.statements import Application, Assignment, Instance, Member, Operation, Repetition
 from tensorgraph.testing import Program, programs
 
@@ -254,3 +255,30 @@ def test_results_nest_as_they_were_returned() -> None:
     graph = tg.trace(f, tg.f32[3, 2])
     result = broken(graph.outline, "Both").result
     assert list(result) == ["raw", "parts"] and len(result["parts"]) == 1
+
+
+def test_many_turns_take_few_steps() -> None:
+    """A second derivative of a recurrent cell is folded by looking at a few operands for each that it has."""
+
+    def slope(w: Any, xs: Any) -> Any:
+        def run(w: Any) -> Any:
+            h = xs[0]
+            for t in range(12):
+                h = tg.tanh(h * w + tg.sin(xs[t]))
+            return (h * h).sum()
+
+        return (tg.grad(run)(w) ** 2).sum()
+
+    graph = tg.trace(tg.grad(slope), tg.f32[3], tg.f32[12, 3]).differentiate()
+    looked = 0
+
+    def counted(self: Any, slot: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return role(self, slot)
+
+    role = Turns.role
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Turns, "role", counted)
+        assert graph.outline.reason is None
+    assert looked < 2 * len(graph.equations)

@@ -61,6 +61,12 @@ def test_a_call_that_is_handed_a_value_twice_and_one_that_is_not_read_are_calls(
     assert "= embedding_(" in program("triplet").text() and "\ndef Embedding_" not in program("triplet").text()
 
 
+def test_gradients_of_a_module_that_is_called_three_times_are_sums() -> None:
+    graph = program("triplet").differentiate()
+    text = read_back(graph)
+    assert "Sum()" in text and lines_of(text) <= 84 and text.count("def Embedding_backward") == 2
+
+
 def test_calls_of_another_kind_are_functions_that_are_handed_the_module() -> None:
     graph = program("with a mask and without")
     text = graph.text(library=False)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.graph.graph import Literal, Var
+from tensorgraph.graph.graph import Literal, Var, typed_key
 from tensorgraph.graph.rewiring import atom_key, numbered, operands_of, outputs, read_at, rewired
 from tensorgraph.graph.statements import (
     Application,
@@ -105,6 +105,67 @@ class Turns:
         return None if len(kinds) > 1 or Literal in kinds else ("list", 0)
 
 
+class _Body:
+    """Statements, with what each reads and makes."""
+
+    def __init__(self, statements: list[Statement]) -> None:
+        self.statements = statements
+        self.read = [operands_of(statement) for statement in statements]
+        self.made = [outputs(statement) for statement in statements]
+        # the statement that makes a value, and which of its values it is
+        self.maker = {var: (n, k) for n, every in enumerate(self.made) for k, var in enumerate(every)}
+        self.codes: list[Any] = []  # how far behind each operand is made, and what it is if nothing here makes it
+        self.farthest: list[int] = []
+        for number, read in enumerate(self.read):
+            places = [self.maker.get(atom) for atom in read]
+            code = [
+                (number - place[0], place[1]) if place is not None
+                else typed_key(atom.value) if type(atom) is Literal else type(atom)
+                for place, atom in zip(places, read, strict=True)
+            ]  # fmt: skip
+            self.codes.append(tuple(code))
+            self.farthest.append(max([number - place[0] for place in places if place is not None], default=0))
+
+    def begins(self, start: int, period: int, count: int) -> bool:
+        """Whether statements may be `count` turns of a loop: `Turns` has a role for all that they read.
+
+        What several turns are wired as, the first of them are too: those that are no loop are most, and found out here.
+        """
+        stop = start + count * period
+        codes, farthest = self.codes, self.farthest
+        for number in range(start, start + period):
+            every = codes[number:stop:period]
+            if every.count(every[0]) == count and farthest[number] <= number - start + period:
+                continue  # each is made as far behind as the others, in the turn or in the one before
+            read = [self.read[at] for at in range(number, stop, period)]
+            if any(len(slots) != len(read[0]) for slots in read):
+                return False
+            for slot in zip(*read, strict=True):
+                if not self._is_wired(slot, start, period, stop):
+                    return False
+        return True
+
+    def _is_wired(self, slot: tuple[Any, ...], start: int, period: int, stop: int) -> bool:
+        """Whether an operand is made in each turn, handed on from the one before, the same in all, or one of a list."""
+        places = [self.maker.get(atom) for atom in slot]
+        inside = [place is not None and start <= place[0] < stop for place in places]
+        turns = [
+            (divmod(place[0] - start, period), place[1]) if within and place is not None else None
+            for place, within in zip(places, inside, strict=True)
+        ]
+        if turns[0] is not None and turns[0][0][0] == 0:
+            return all(turn is not None and turn == ((k, turns[0][0][1]), turns[0][1]) for k, turn in enumerate(turns))
+        second = turns[1]
+        if second is not None and second[0][0] == 0:  # what the first has made
+            handed = all(turn == ((k, second[0][1]), second[1]) for k, turn in enumerate(turns[1:]))
+            number = type(slot[0]) is not Literal or type(slot[0].value) in (int, float)
+            return handed and number and not inside[0]
+        if any(inside):
+            return False
+        kinds = {type(atom) for atom in slot}
+        return (len(kinds) == 1 and Literal not in kinds) or len(set(map(atom_key, slot))) == 1
+
+
 class Folding:
     """The loops in the bodies of one graph's definitions.
 
@@ -126,6 +187,7 @@ class Folding:
     ) -> None:  # fmt: skip
         self.attrs, self.keys, self.is_list, self.is_column = attrs, keys, is_list, is_column
         self.ids: dict[Any, int] = {}
+        self.known: dict[Statement, int] = {}
         self.steps = 0
         self.collected: dict[Any, tuple[Any, int]] = {}  # what loops collect: in which list, and where
         self.origin: dict[Any, Any] = {}  # of variables that stand in bodies: what they stand for in the first turn
@@ -171,7 +233,7 @@ class Folding:
         self, body: list[Statement], outside: Mapping[Any, int], names: dict[Var, str], lists: bool = False
     ) -> list[Statement]:
         """The body with what repeats now; with `lists` only what makes a list that is too long to be written."""
-        ids = [self.ids.setdefault(self.shape(statement), len(self.ids)) for statement in body]
+        ids = [self.id(statement) for statement in body]
         numbers = [numbers_of(statement) for statement in body]
         found = []
         plain: list[tuple[int, int, int]] = []  # where what repeats does so with a shorter period
@@ -187,6 +249,7 @@ class Folding:
                         found.append(((turns - 1) * period, -period, -first, turns))
         found.sort(reverse=True)
         readers = read_at(body, outside)
+        every = _Body(body)
         taken = np.zeros(len(body), bool)
         loops: list[tuple[int, int, Repetition]] = []
         for _, minus, begin, count in found:
@@ -197,7 +260,7 @@ class Folding:
                 begin, left = start + first * period, count - first - final
                 if left < 2 or (left - 1) * period < LEAST_SAVED or (period == 1 and left <= 3):
                     continue
-                loop = self._loop(body, begin, period, left, readers, names)
+                loop = self._loop(every, begin, period, left, readers, names)
                 if loop is not None and lists and (loop.carried or not loop.collected):
                     break
                 if loop is not None:
@@ -231,6 +294,15 @@ class Folding:
 
     # ---- shapes
 
+    def id(self, statement: Statement) -> int:
+        """The number of a statement's shape."""
+        known = self.known.get(statement)
+        if known is None:
+            known = self.ids.setdefault(self.shape(statement), len(self.ids))
+            if isinstance(statement, (Operation, Application)):  # what is in others is folded later
+                self.known[statement] = known
+        return known
+
     def shape(self, statement: Statement, within: tuple[Repetition, ...] = ()) -> Any:
         """What two statements have in common that may be one of a loop's body; `within` are loops that are compared."""
         if isinstance(statement, Operation):
@@ -263,44 +335,30 @@ class Folding:
     # ---- one candidate
 
     def _loop(
-        self, body: list[Statement], start: int, period: int, count: int, readers: Mapping[Any, list[int]],
+        self, body: _Body, start: int, period: int, count: int, readers: Mapping[Any, list[int]],
         names: dict[Var, str],
     ) -> Repetition | None:  # fmt: skip
-        repeats = [body[start + k * period : start + (k + 1) * period] for k in range(count)]
-        if not self._begins(repeats[:FIRST]):
+        first = min(count, FIRST)
+        self.steps += first * period
+        if not body.begins(start, period, first):
             return None
-        wiring = _Wiring(self, repeats, start, period, readers)
+        wiring = _Wiring(self, body, start, period, count, readers)
         if not wiring.fits():
             return None
         return wiring.loop(names)
-
-    def _begins(self, repeats: list[list[Statement]]) -> bool:
-        """Whether the first repeats may be turns of a loop: those that are not are most, and found out soon here.
-
-        What several repeats are wired as, the first of them are too.
-        """
-        turns = Turns([[var for statement in repeat for var in outputs(statement)] for repeat in repeats])
-        for statements in zip(*repeats, strict=True):
-            operands = [operands_of(statement) for statement in statements]
-            if len({len(found) for found in operands}) != 1:
-                return False
-            for slot in zip(*operands, strict=True):
-                self.steps += len(repeats)
-                if turns.role(slot) is None:
-                    return False
-        return True
 
 
 class _Wiring:
     """How the operands of repeats of one shape are wired."""
 
     def __init__(
-        self, folding: Folding, repeats: list[list[Statement]], start: int, period: int,
-        readers: Mapping[Any, list[int]],
-    ) -> None:  # fmt: skip
-        self.folding, self.repeats, self.start, self.period, self.readers = folding, repeats, start, period, readers
-        self.count = len(repeats)
-        self.made = [[var for statement in repeat for var in outputs(statement)] for repeat in repeats]
+        self, folding: Folding, body: _Body, start: int, period: int, count: int, readers: Mapping[Any, list[int]]
+    ) -> None:
+        self.folding, self.start, self.period, self.count, self.readers = folding, start, period, count, readers
+        begins = range(start, start + count * period, period)
+        self.repeats = [body.statements[begin : begin + period] for begin in begins]
+        self.read = [body.read[begin : begin + period] for begin in begins]
+        self.made = [[var for made in body.made[begin : begin + period] for var in made] for begin in begins]
         self.turns = Turns(self.made)
         self.carried: dict[tuple[Any, int], Var] = {}  # what is read at first, and what the next reads: a variable
         self.lists: dict[tuple[Any, ...], Any] = {}
@@ -308,8 +366,7 @@ class _Wiring:
         self.moving: list[Any] = []
 
     def fits(self) -> bool:
-        for statements in zip(*self.repeats, strict=True):
-            operands = [operands_of(statement) for statement in statements]
+        for statements, operands in zip(zip(*self.repeats, strict=True), zip(*self.read, strict=True), strict=True):
             if len({len(found) for found in operands}) != 1:
                 return False
             roles = []
