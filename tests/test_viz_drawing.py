@@ -140,7 +140,7 @@ def test_a_training_step_has_a_dashed_gradient_and_its_writes():
     assert gradients.role == "gradient" and texts(gradients, "parameter") == ["wrt 8 parameters 17,418 values"]
     assert ("softmax_cross_entropy", "gradients", "gradient") in lines(drawing)
     assert ("gradients", "optimizer", "gradient") in lines(drawing)
-    assert texts(at(drawing, "optimizer"), "write") == ["writes 16 cells"]
+    assert texts(at(drawing, "optimizer"), "write") == ["writes 8 parameters + 8 buffers"]
     assert "shared" not in drawing.text()  # an update reads a parameter too
     updates = [n for n in draw(graph, level="op").nodes if "adam_update" in n.path]
     assert len(updates) == 8 and all(len(texts(n, "write")) == 1 for n in updates)

@@ -99,7 +99,7 @@ def test_a_training_step_is_one_picture_and_changes_nothing():
         drawing = draw(graph, level=level)
         json.loads(drawing.json())
         written = [row.text for node in drawing.nodes for row in node.rows if "writes" in row.text]
-        assert written == (["writes 4 cells"] if level == "summary" else ["writes 4 parameters"])  # a loop over them
+        assert written == ["writes 4 parameters"]  # a loop over them
     every = [row.text for node in draw(graph, level="op", expand=True).nodes for row in node.rows]
     assert sum("writes" in text for text in every) == 4
     drawing = draw(graph, level="op")

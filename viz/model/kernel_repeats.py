@@ -35,7 +35,6 @@ MOST_TEMPLATES = 40
 NUMBER = re.compile(r"\d+")
 LINES = re.compile(r"\.py:\d+")
 NUMBERED = re.compile(r"(?<!\S)(\d[\d,]*) \w+")
-COUNTED = re.compile(r"writes ([\d,]+) (\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,9 +314,9 @@ def _rows(node: Node, repeats: int, scope: str) -> tuple[Row, ...]:
     the names that they have in all."""
     found = []
     for row in node.rows:
-        counted = COUNTED.fullmatch(row.text) if row.style == "write" else None
-        if counted is not None:
-            total = repeats * int(counted[1].replace(",", ""))
+        numbers = NUMBERED.findall(row.text) if row.style == "write" else []
+        if numbers:
+            total = repeats * sum(int(number.replace(",", "")) for number in numbers)
             row = replace(row, text=times(row.text, repeats, f"{total:,}"))
         if row.style != "attribute":
             cell = row.style in ("parameter", "buffer") and scope
