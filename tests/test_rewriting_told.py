@@ -76,6 +76,18 @@ def test_a_place_that_was_left_keeps_its_names():
     assert after["h", 0] == graph["h"] and "no change" in str(after.explain())
 
 
+def test_remedies_are_told():
+    graph = tg.trace(lambda x, g, b: tg.layer_norm(x, g, b)[0], TABLE, X3, X3)
+    with pytest.raises(ValueError, match=r"let before give those alone, as in before\(...\)\[0\] \(traced at"):
+        graph.rewrite(lambda x, g, b: tg.layer_norm(x, g, b), lambda x, g, b: tg.rms_norm(x, g), equal=False)
+    after = graph.rewrite(lambda x, g, b: tg.layer_norm(x, g, b)[0], lambda x, g, b: tg.rms_norm(x, g), equal=False)
+    assert ops(after) == ["rms_norm"]
+    with pytest.raises(TypeError, match=r"as random draws do.*replace_at"):
+        graph.rewrite(lambda x: tg.random.dropout(x, 0.5), lambda x: x)
+    said = told(tg.trace(lambda x: x * 2.0, X3), lambda x: x * 3.0, exact=True)
+    assert "3.0 and the graph 2.0 in v0 = x * 2.0" in said
+
+
 # cells that are assigned to -------------------------------------------------------------------------------------------
 
 
@@ -248,6 +260,16 @@ def test_any_cell_of_the_graph_is_an_argument_by_its_name(how):
     after = after.at(N=5) if how == "template" else after
     (tied,) = [eq for eq in after.equations if eq.op.name == "transpose"]
     assert next(decl.path for decl in after.cells if decl.var is tied.inputs[0]) == "tokens.weight"
+
+
+def test_the_parts_of_a_template_are_listed():
+    template = tg.parse(TIED)
+    assert template.modules == {"tokens": "Tokens", "head": "Linear"}
+    assert [decl.path for decl in template.cells] == ["tokens.weight", "head.weight", "head.bias"]
+    for path, kind in template.modules.items():
+        if kind == "Linear":
+            template = template.replace_at(path, lambda x, weight, bias: x @ tg.round(weight) + bias)
+    assert "round" in ops(template.at(N=2))
 
 
 def test_a_part_of_a_template_is_called_in_what_stands_for_it():

@@ -17,11 +17,11 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import Treedef
-from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
 from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, sizes_given, sizes_in
 from tensorgraph.text.errors import ParseError, nearest
+from tensorgraph.text.exampled import Exampled
 from tensorgraph.text.parse import Syntax
 from tensorgraph.text.printing import first_difference
 from tensorgraph.text.sizes import SizeError, generalised, others, written
@@ -101,7 +101,7 @@ def dimensions(definition: Definition) -> tuple[str, ...]:
     return tuple(dict.fromkeys(size for size in every if size not in DTYPES and size not in CELLS))
 
 
-class Template(Drawable):
+class Template(Exampled):
     """A function whose text names dimensions: a graph for each size. Made by `parse`, and by `tensorgraph.trace`.
 
     It is a value, as a graph is: equal to another that gives equal graphs, and what makes a graph of a graph
@@ -414,10 +414,6 @@ class Template(Drawable):
     def __getitem__(self, name: Any) -> Template:
         """The part of this name, a template of its graphs: see `Graph.__getitem__`."""
         return self._lifted("__getitem__", name)
-
-    def explain(self) -> Any:
-        """What passes changed, of some instance: see `Graph.explain`."""
-        return self.example().explain()
 
     def check(self) -> Template:
         """Verify an instance: see `Graph.check`."""

@@ -84,7 +84,10 @@ def _apart(search: Search, log: Log, what: str) -> tuple[str, Source | None]:
     source = None if f is None else f.source
     there = log.text(ours) if f is None else log.text(f)
     if isinstance(theirs, Literal):
-        return f"{what} has {theirs!r} and the graph {log.text(ours)}", source
+        reader = next((eq for eq in view.equations if any(a is ours for a in eq.atoms())), None)
+        if reader is None:
+            return f"{what} has {theirs!r} and the graph {there}", source
+        return f"{what} has {theirs!r} and the graph {log.text(ours)} in {log.text(reader)}", reader.source
     if e is None:
         cell = search.pattern.cells.get(theirs)
         if cell is not None:

@@ -331,7 +331,8 @@ class Rewriting:
             raise Refused(f"{self.within}: {self.barred}")
         old, new = ([getattr(out, "aval", None) for out in p.graph.outputs] for p in (before, after))
         if len(old) != len(new) or any(b not in (None, a) for a, b in zip(old, new, strict=True)):
-            raise Refused(f"after gives {_types(new)} where before gives {_types(old)}")
+            fewer = ": let before give those alone, as in before(...)[0]" if len(new) < len(old) else ""
+            raise Refused(f"after gives {_types(new)} where before gives {_types(old)}{fewer}")
         apart = self.gap(occurrence, before, after)
         if self.equal and apart is None:
             raise Refused(
@@ -437,7 +438,10 @@ def _require_something(side: Side, pattern: Pattern) -> None:
     """Refuse what cannot be looked for."""
     made = {out for eq in pattern.graph.equations for out in eq.outputs}
     if pattern.graph.writes:
-        raise TypeError("before assigns to a cell; it is a function of values, and gives values")
+        raise TypeError(
+            "before assigns to a cell, as random draws do; it is a function of values, and gives values. A part of the "
+            "graph that does so is replaced by its name: graph.replace_at(name, function)"
+        )
     for out in pattern.graph.outputs:
         if out not in made:
             raise TypeError("before gives an argument or a number as it is: there is nothing to look for")
