@@ -266,8 +266,8 @@ def test_ten_thousand_ops_make_a_page_of_bearable_size():
     drawing = draw(m.graph(h), level="module", timeout=120.0)
     html = drawing.html()
     assert len(html) < 8_000_000
-    found, left = views(drawing)
-    assert left == 0 and drawn_ops(found) > 100
+    data = data_of(html)
+    assert len(data["views"]) > 200 and not any("cannot be opened" in note for note in data["notes"])
 
 
 def test_when_the_time_is_up_the_innermost_are_listed(monkeypatch):
