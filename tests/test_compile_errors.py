@@ -170,3 +170,17 @@ def test_an_error_within_a_step_is_the_functions_and_changes_nothing() -> None:
     before = model.weight.numpy(), model.weight.grad.numpy()
     assert error_of(compiled, X, LABELS) == error_of(step, tg.tensor(X), tg.tensor(LABELS))
     np.testing.assert_array_equal([model.weight.numpy(), model.weight.grad.numpy()], before)
+
+
+def test_errors_of_the_trace_are_in_the_words_of_eager_code() -> None:
+    state, fixed = tg.Buffer(np.zeros(3, np.float32)), tg.Parameter(X, requires_grad=False)
+
+    def assigned(x: Any) -> None:
+        state.assign(x[:, 0].astype("float64"))
+
+    def shaped(x: Any) -> None:
+        state.assign(x)
+
+    for f in (assigned, shaped, lambda x: tg.gradients((x * fixed).sum(), [fixed]), lambda x: x @ x):
+        expected = error_of(f, tg.tensor(X))
+        assert expected is not None and error_of(tg.compile(f), tg.tensor(X)) == expected

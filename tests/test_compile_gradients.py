@@ -391,3 +391,30 @@ def test_a_step_that_is_no_short_tape_is_planned_once(added: bool, monkeypatch: 
             near(a.grad, b.grad)
         assert compiled._latest().has_grads and not compiled._latest().runner.is_short
         assert len(planned) == before + 1
+
+
+def test_gradients_of_arguments_are_added_to_those_that_are_there() -> None:
+    def plain(x: tg.Tensor) -> None:
+        (x**2).sum().backward()
+
+    def cleared(x: tg.Tensor) -> None:
+        x.grad = None
+        (x**2).sum().backward()
+
+    def read(x: tg.Tensor) -> tg.Tensor:
+        before = 0.0 if x.grad is None else x.grad.sum()
+        (x**2).sum().backward()
+        return x.detach() + before
+
+    for function in (plain, cleared, read):
+        seen: list[list[Any]] = []
+        for step in (function, tg.compile(function)):
+            x, found = tg.tensor(np.ones((2, 3), np.float32), requires_grad=True), []
+            for k in range(5):
+                result = step(x)
+                found += [x.grad.numpy(), 0.0 if result is None else result.detach().numpy()]
+                if k == 3:
+                    x.grad = None
+            seen.append(found)
+        for expected, given in zip(*seen, strict=True):
+            np.testing.assert_array_equal(given, expected)

@@ -275,3 +275,24 @@ def test_a_cell_that_is_written_is_no_argument() -> None:
     nameless = tg.Buffer([1.0])
     with pytest.raises(TraceError, match=r"is given a cell, and it writes it too.*cell\.read\(\)"):
         tg.compile(lambda a: nameless.assign(a + 1))(nameless)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_integers_that_become_wider_than_64_bits_are_pythons() -> None:
+    """A power or a product of a Python integer has as many digits as it takes, also where kernels read it."""
+    weight = tg.Buffer(np.ones(2, np.float32))
+
+    def f(x: tg.Tensor, n: int) -> Any:
+        weight.assign(weight + 1.0)
+        return x * (n * n // (n + 1)) + n**2, n * n * n, weight * 1.0
+
+    compiled = tg.compile(f)
+    x = tg.ones((2,))
+    for n in (3, 2**40, 5, -(2**62), 10**20, 7):
+        start = weight.numpy()
+        expected = f(x, n)
+        weight.assign(start)
+        found = compiled(x, n)
+        assert found[1] == expected[1] and type(found[1]) is int
+        for a, b in zip(found[::2], expected[::2], strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)

@@ -20,6 +20,7 @@ from tensorgraph.arguments import Kind, checked
 from tensorgraph.compile.direct import UNLIKE, DirectCall, direct_call
 from tensorgraph.compile.early import early
 from tensorgraph.compile.entry import Entry
+from tensorgraph.compile.host_steps import WideInteger
 from tensorgraph.compile.laying import Room
 from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.runner import Options
@@ -98,10 +99,16 @@ class Compiled:
                 and mode.pulled is like.pulled
             )
             if same and default_dtype() is dtype:
-                result = call(args)
+                try:
+                    result = call(args)
+                except WideInteger:  # nothing has been written
+                    return self.function(*args)
                 if result is not UNLIKE:
                     return result
-        return self._call(args, keywords)
+        try:
+            return self._call(args, keywords)
+        except WideInteger:
+            return self.function(*args, **keywords)
 
     def _call(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         mode = current()
@@ -111,6 +118,8 @@ class Compiled:
         entry, leaves = self._entry(leaves, args, keywords)
         if leaves.cells:
             entry.refuse(leaves.cells, self.__name__)
+        if entry.adds_to_grads(leaves.tensors):
+            return self.function(*args, **keywords)
         self.stats.runs += 1
         if entry.records or mode.debug_nans:
             pulling = entry.pulling
@@ -163,7 +172,8 @@ class Compiled:
                     "tensorgraph.Buffer, or leave out fail_on_recompile=True"
                 )
             self.stats.retraces.append(why)
-        entry, leaves = self._new(leaves, args, keywords)
+        with early():  # and no decorator, whose frame would be taken for the caller's
+            entry, leaves = self._new(leaves, args, keywords)
         self.stats.traces += 1
         level = logging.WARNING if len(self.stats.retraces) == OFTEN and len(self._entries) < OFTEN else logging.INFO
         LOGGER.log(
@@ -257,7 +267,6 @@ class Compiled:
                 return unflatten(traced.returned or graph.out_tree, outputs)
         return self.function(*args)
 
-    @early()
     def _new(self, leaves: Leaves, args: Any, keywords: Any) -> tuple[Entry, Leaves]:
         """An entry for a call. Where the function needs a number while it is traced, numbers become static."""
         error: TraceError | None = None

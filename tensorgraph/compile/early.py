@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from tensorgraph.compile.attribute_words import compare_words
 from tensorgraph.compile.cell_memory import bind_arrays
 from tensorgraph.compile.verdicts import gather, judge
 from tensorgraph.jit import threads
@@ -36,7 +37,7 @@ def early() -> Iterator[None]:
 def _compile() -> None:
     with contextlib.suppress(Exception):  # whoever wants it meets that again
         if machine.reason() is None:
-            kernels = [kernel(function, "float64") for function in (bind_arrays, judge, gather)]
+            kernels = [kernel(function, "float64") for function in (bind_arrays, compare_words, judge, gather)]
             units = [*map(objects.unit_of, kernels), tape.UNIT, pool.UNIT, builtin.UNIT, *team.UNITS]
             if not objects.are_kept(units):
                 compilers.begin()

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tensorgraph.compile.gradients import gradient_cells
+from tensorgraph.compile.host_steps import WideInteger
 from tensorgraph.compile.laying import Room
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.pulling import Pulling, has_history, pulling_of
@@ -111,6 +112,11 @@ class Entry:
                     f"of now, {cell.name or 'cell'}.read()"
                 )
 
+    def adds_to_grads(self, tensors: Sequence[Any]) -> bool:
+        """Whether an argument that the function leaves a gradient has one already: it was traced where none had."""
+        places = [place - len(self.traced.found) for place, _ in self.traced.left if type(place) is int]
+        return any(isinstance(tensors[k], Tensor) and tensors[k].grad is not None for k in places)
+
     def run(self, arrays: list[Any]) -> Any:
         """The results for a call's arrays, without history. The given ones are never a part of what comes back."""
         if self.has_grads:
@@ -140,6 +146,8 @@ class Entry:
         have made other ops of some, and put them into another order. Nothing has been written then."""
         try:
             return run(arrays)
+        except WideInteger:
+            raise
         except Exception as raised:
             error = raised
         found = [leaf.grad for leaf in self.traced.found]

@@ -18,12 +18,16 @@ from tensorgraph.graph.graph import Equation, Var
 from tensorgraph.graph.program import Program
 from tensorgraph.transforms.scan import Body
 
-__all__ = ["Environment", "HostStep"]
+__all__ = ["Environment", "HostStep", "WideInteger"]
 
 ndarray = np.ndarray
 
 Action = Callable[[list[Any]], None]
 Turn = Callable[[Sequence[Any]], list[Any]]
+
+
+class WideInteger(OverflowError):
+    """A Python integer that has become too wide for kernels: the function itself goes on with it."""
 
 
 class HostStep:
@@ -70,6 +74,8 @@ class HostStep:
             self.outputs, results if self.several else (results,), strict=True
         ):
             if target is not None:
+                if number and type(value) is int and not -(1 << 63) <= value < 1 << 63:
+                    raise WideInteger(f"{value} has more than 64 bits, and kernels read no more")
                 target[...] = value
                 env[slot] = value if number else target
             elif number or value is None:

@@ -176,7 +176,8 @@ class Trace(CallRecorder, NumberRecorder):
             raise ValueError(f"cannot assign shape {aval.shape} to {cell._label()} of shape {own.shape}")
         if aval.dtype != own.dtype:
             raise TypeError(
-                f"cannot assign {aval.dtype} to {cell._label()} of {own.dtype}; convert with .astype('{own.dtype}')"
+                f"cannot assign {aval.dtype} to {cell._label()} of {own.dtype}; "
+                f"convert the value with .astype('{own.dtype}')"
             )
         self.shadow[cell] = atom
         self.read_again.pop(cell, None)
@@ -364,13 +365,12 @@ class Trace(CallRecorder, NumberRecorder):
         self, ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], create_graph: bool
     ) -> list[Tensor]:
         """One deferred equation."""
-        for x in xs:
+        for i, x in enumerate(xs):
             require_float(x.dtype, "gradients with respect to an x")
             if not self.is_differentiable(x):
-                raise RuntimeError(
-                    f"gradients: an x ({x.aval}) does not require a gradient in this trace; use tensorgraph.grad on a "
-                    "function, or pass an example made with requires_grad=True"
-                )
+                remedy = "use tensorgraph.grad on a function, or pass an example made with requires_grad=True"
+                remedy = remedy if self.watcher is None else "make it with requires_grad=True"  # as eager code says
+                raise RuntimeError(f"gradients: xs[{i}] ({x.aval}) does not require a gradient; {remedy}")
         given: list[Any] = []
         if any(g is not None for g in gs):
             given = [self._as_tensor(cotangent(y, g, "gradients")) for y, g in zip(ys, gs, strict=True)]
