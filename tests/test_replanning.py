@@ -1,5 +1,6 @@
 """Plans at other sizes of a batch are those that are made from nothing: the same kernels, words, blocks and buffers."""
 
+import gc
 import threading
 import weakref
 
@@ -8,7 +9,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.compile import selection
+from tensorgraph.compile import collecting, compiled, layouts, selection
 from tensorgraph.compile.plan import plan
 from tensorgraph.native import machine
 from tensorgraph.native.places import Address
@@ -200,3 +201,46 @@ def test_threads_may_call_at_several_sizes():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_views_that_are_alike_are_looked_at_once_wherever_they_begin(monkeypatch):
+    looked, look = [], layouts.Layout._looked
+    monkeypatch.setattr(layouts.Layout, "_looked", lambda *args: (looked.append(args[1].op.name), look(*args))[1])
+
+    def halves(x):
+        low, high = x[:, :4], x[:, 4:]
+        return [part.reshape(-1, 2, 2).transpose(0, 2, 1)[1:] for part in (low, high, x[:, 2:6])]
+
+    graph = tg.trace(halves, tg.f32[6, 8]).transform()
+    layout = layouts.Layout(graph)
+    places = [layout.places[var] for var in graph.outputs]
+    assert [(p.shape, p.strides) for p in places[1:]] == [(places[0].shape, places[0].strides)] * 2
+    assert len({id(p.buffer) for p in places}) in (1, 3) and "transpose" in looked
+    assert looked.count("transpose") == 1
+    x = np.arange(48, dtype="f4").reshape(6, 8)
+    for got, expected in zip(tg.compile(halves)(tg.tensor(x)), halves(tg.tensor(x)), strict=True):
+        np.testing.assert_array_equal(got.numpy(), expected.numpy())
+
+
+def test_garbage_is_looked_for_after_a_plan_at_another_size(monkeypatch):
+    seen, make = [], compiled.Entry
+    monkeypatch.setattr(compiled, "Entry", lambda *args: (seen.append(gc.isenabled()), make(*args))[1])
+
+    @tg.compile
+    def f(x):
+        return tg.exp(x).sum()
+
+    for n in (5, 6):
+        f(tg.ones(n))
+    assert seen == [True, False] and gc.isenabled()
+    monkeypatch.setattr(compiled, "Entry", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        f(tg.ones(7))
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collecting.uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -17,6 +17,7 @@ from types import MethodType
 from typing import Annotated, Any, overload
 
 from tensorgraph.arguments import Kind, checked
+from tensorgraph.compile.collecting import uncollected
 from tensorgraph.compile.direct import UNLIKE, DirectCall, direct_call
 from tensorgraph.compile.early import early
 from tensorgraph.compile.entry import Entry
@@ -198,6 +199,7 @@ class Compiled:
         self._last = None
         return entry
 
+    @uncollected()
     def _resized(self, leaves: Leaves) -> Entry | None:
         """An entry made of that of a call which differs in the size of its batch alone, if nothing has changed."""
         for known in self._templates(leaves):

@@ -82,34 +82,24 @@ class Memory:
 
     def tape(self, records: Sequence[Record]) -> Tape:
         """The tape of some records."""
-        known = self.known
-        rows: list[tuple[int, list[int], int]] = []
-        open_words: list[tuple[int, int, Address]] = []
-        for number, (record, entry) in enumerate(zip(records, _entries(self.plan, records), strict=True)):
-            words: list[int] = []
-            for word in record.words:
-                if type(word) is Address:
-                    begin = known.get(word.buffer)
-                    if begin is None:
-                        open_words.append((number, len(words), word))
-                        words.append(0)
-                    else:
-                        words.append(begin + word.offset)
-                else:
-                    words.append(word)  # type: ignore[arg-type]
-            rows.append((entry, words, record.blocks))
-        tape = Tape(rows)
-        self.heads.append(
-            (tape, [tape.position(n, 0) - HEAD for n in range(len(rows))], [entry for entry, _, _ in rows])
-        )
-        first = address_of(tape.words)
-        for number, k, word in open_words:
-            if word.buffer is NEXT:
-                following = tape.position(number, 0) + len(records[number].words)
-                tape.words[tape.position(number, k)] = first + 8 * following
-                continue
-            root = self.plan.donated.get(word.buffer, word.buffer)
-            self.words.setdefault(root, []).append((first + 8 * tape.position(number, k), word.offset))
+        begin, found = self.known.get, _entries(self.plan, records)
+        rows = [
+            (entry, [begin(w.buffer, 0) + w.offset if type(w) is Address else w for w in record.words], record.blocks)
+            for record, entry in zip(records, found, strict=True)
+        ]
+        tape = Tape(rows)  # type: ignore[arg-type]
+        starts = tape.starts
+        self.heads.append((tape, [start - HEAD for start in starts], found))
+        first, known = address_of(tape.words), self.known
+        for record, start in zip(records, starts, strict=True):
+            for k, word in enumerate(record.words):
+                if type(word) is not Address or word.buffer in known:
+                    continue
+                if word.buffer is NEXT:
+                    tape.words[start + k] = first + 8 * (start + len(record.words))
+                    continue
+                root = self.plan.donated.get(word.buffer, word.buffer)
+                self.words.setdefault(root, []).append((first + 8 * (start + k), word.offset))
         return tape
 
     def restore(self) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.alike import key_of_attributes
 from tensorgraph.engine.operands import SCALARS
 from tensorgraph.engine.tensor import as_array
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.forms import array_function, has_weak_numbers
-from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var, typed_key
 from tensorgraph.native.places import Buffer, Place
 
 __all__ = ["Layout", "Stand", "address_of"]
@@ -56,6 +57,7 @@ class Layout:
         self.equations = frozenset(graph.equations)
         self._literals: dict[Any, Place] = {}
         self._earlier = earlier
+        self._looks: dict[Any, tuple[Place, list[Place] | None]] = {}  # of equations that are alike, in layers
         self.serve(graph)
         if earlier is not None:
             self._literals.update(earlier._literals)
@@ -173,6 +175,23 @@ class Layout:
         if not variables[0].aval.size or not any(var.aval.size for var in eq.outputs):
             return empty
         others = [[] if isinstance(atom, tuple) else _value(atom) for atom in eq.inputs[1:]]
+        try:
+            types = place.shape, place.dtype, place.strides, *[var.aval for var in eq.outputs]
+            key = op, typed_key(others), key_of_attributes(eq.attrs), types
+            known = self._looks.get(key)
+        except TypeError:  # what has no key is like nothing else
+            return self._looked(eq, place, others, empty)
+        if known is None:
+            found = self._looked(eq, place, others, empty)
+            self._looks[key] = place, found
+            return found
+        before, looks = known
+        return looks and [
+            Place(place.buffer, p.shape, p.dtype, p.strides, p.offset - before.offset + place.offset) for p in looks
+        ]
+
+    def _looked(self, eq: Equation, place: Place, others: list[Any], empty: list[Place]) -> list[Place] | None:
+        """The places of what an equation gives, found by its forward on an array in such a place."""
         stand, function = Stand(place), array_function(eq)
         try:
             with np.errstate(all="ignore"):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.open_sizes import Sizes
-from tensorgraph.graph.graph import Atom, Graph, Literal, Origin, Var, Write, typed_key
+from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var, Write, typed_key
 from tensorgraph.graph.size_reads import SizeReads
 
 __all__ = ["SizedGraph", "Types", "numbers"]
@@ -70,9 +70,9 @@ class SizedGraph:
                 avals[var] = Aval((size, *own.shape[1:]), own.dtype)
         changed, opened = avals.keys(), reads.opened
         known: dict[int, tuple[list[Any], tuple[Aval, ...]]] = {}
-        for eq, like in zip(graph.equations, self._alike, strict=True):
+        for eq, like in self._reached:
             inputs, attrs = eq.inputs, eq.attrs
-            if eq.outputs and eq.outputs[0] in opened:
+            if like < 0 and eq.outputs and eq.outputs[0] in opened:
                 inputs, attrs = given[eq.outputs[0]] = reads.at(eq, lambda number: number.at(sizes))
             elif changed.isdisjoint(eq.variables()):
                 continue
@@ -95,6 +95,16 @@ class SizedGraph:
             if type(write.value) is Var and types.of(write.value).shape != write.cell.aval.shape:
                 raise ValueError("a cell has one shape")
         return types
+
+    @functools.cached_property
+    def _reached(self) -> list[tuple[Equation, int]]:
+        """The equations whose types may be others, with the first that is like each."""
+        reached, found, opened = set(self.reads.inputs), [], self.reads.opened
+        for eq, like in zip(self.graph.equations, self._alike, strict=True):
+            if not reached.isdisjoint(eq.variables()) or any(var in opened for var in eq.outputs):
+                reached.update(eq.outputs)
+                found.append((eq, like))
+        return found
 
     @functools.cached_property
     def _alike(self) -> list[int]:
@@ -196,10 +206,7 @@ class SizedGraph:
     @functools.cached_property
     def varying(self) -> dict[Var, tuple[int, ...]]:
         """The variables whose types may be others, and along which axes."""
-        changed = set(self.reads.inputs)
-        for eq in self.graph.equations:
-            if not changed.isdisjoint(eq.variables()) or any(var in self.reads.opened for var in eq.outputs):
-                changed.update(eq.outputs)
+        changed = {*self.reads.inputs, *(var for eq, _ in self._reached for var in eq.outputs)}
         if self.seen:
             changed = {var for var in changed if self.reads.is_open(var)}
         return {var: self.reads.axes(var) for var in self.graph.variables() if var in changed}

@@ -70,6 +70,8 @@ class Tape:
     ----------
     words : ndarray
         int64, ``[entry, blocks, count, word, ...]`` a record, then 0. Words may be changed between two runs, in place.
+    starts : list of int
+        Where in `words` the words of each record begin.
 
     Examples
     --------
@@ -78,18 +80,18 @@ class Tape:
     array([0])
     """
 
-    __slots__ = ("_argument", "_blocks", "_drive", "_starts", "words")
+    __slots__ = ("_argument", "_blocks", "_drive", "starts", "words")
 
     def __init__(self, records: Sequence[tuple[int, Sequence[int], int]]) -> None:
         laid: list[int] = []
-        self._starts: list[int] = []
+        self.starts: list[int] = []
         for number, (entry, words, blocks) in enumerate(records):
             if not entry or blocks < 1:
                 raise ValueError(
                     f"record {number} of a tape has entry {entry} and {blocks} blocks: expected the address of a "
                     "kernel, `kernel.entry`, and at least one block"
                 )
-            self._starts.append(len(laid) + HEAD)
+            self.starts.append(len(laid) + HEAD)
             laid += [entry, blocks, len(words), *words]
         self.words = np.array([*laid, 0], np.int64)
         self._argument = ctypes.c_size_t(self.words.ctypes.data)
@@ -97,14 +99,14 @@ class Tape:
         self._drive: Callable[[Any], None] = _driver() if laid else _nothing
 
     def __repr__(self) -> str:
-        return f"<tape of {len(self._starts)} records, {self.words.nbytes} bytes>"
+        return f"<tape of {len(self.starts)} records, {self.words.nbytes} bytes>"
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.starts)
 
     def position(self, record: int, word: int) -> int:
         """Where in `words` a word of a record lies."""
-        start = self._starts[record]
+        start = self.starts[record]
         count = int(self.words[start - 1])
         if not 0 <= word < count:
             raise IndexError(f"record {record} of the tape has {count} words, and none of the number {word}")
