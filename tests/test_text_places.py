@@ -266,6 +266,21 @@ WRONG = {
         "def f(x: f32[3]):\n    for _ in range(3):\n        y = rleu(x)\n        x = softmx(x)\n    return x\n",
         [(3, 13), (4, 13)],
     ),
+    "a list that is not whole": (
+        "def f(x: f32[3]):\n    kept = []\n    for _ in range(3):\n        kept.append(rleu(x))\n"
+        "    return kept[2] + softmx(x)\n",
+        [(4, 21), (5, 22)],
+    ),
+    "a method that a list has not": (
+        "def f(x: f32[3]):\n    kept = []\n    kept.apend(x)\n    return kept[0] + softmx(x)\n",
+        [(3, 5), (4, 22)],
+    ),
+    "the head of what is called": (
+        "def Rule(params, grads, *, m: [Buffer[lik(p)] for p in params] = zeros()):\n    return None\n\n\n"
+        "def f(x: f32[3], *, w: Parameter[f32[3]], rule: Rule):\n"
+        "    rule([w], [gradients(sum(x * w), w)])\n    return tna(x)\n",
+        [(1, 39), (7, 12)],
+    ),
     "what only follows": (
         "def f(x: f32[3]):\n    y = rleu(x)\n    return sin(y) + cos(y) + tna(x)\n",
         [(2, 9), (3, 30)],

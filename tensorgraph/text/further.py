@@ -17,7 +17,7 @@ WHOLE = (ast.For, ast.With, ast.ListComp, ast.DictComp, ast.GeneratorExp, ast.Se
 def every_error(scene: Scene, node: ast.stmt, first: ParseError) -> list[ParseError]:
     """The first error of a statement, what else came with it, and those of the calls behind it."""
     found = [first, *first.others]
-    place = _behind(first)
+    place = _behind(scene, node, first)
     for call in _calls(node):
         if (call.lineno, call.col_offset) <= place:
             continue  # which was read, or holds what is wrong
@@ -26,14 +26,17 @@ def every_error(scene: Scene, node: ast.stmt, first: ParseError) -> list[ParseEr
             place = call.end_lineno or call.lineno, call.end_col_offset or 0
         except ParseError as error:
             found += [error, *error.others]
-            place = _behind(error)
+            place = _behind(scene, node, error)
         except RecursionError:
             break
     return found
 
 
-def _behind(error: ParseError) -> tuple[int, int]:
-    """Where the next call may begin."""
+def _behind(scene: Scene, node: ast.stmt, error: ParseError) -> tuple[int, int]:
+    """Where the next call may begin; behind the statement, where it is not known which call went wrong."""
+    last = node.end_lineno or node.lineno
+    if error.behind is None and (error.file != scene.definition.file or not node.lineno <= error.line <= last):
+        return last + 1, 0
     return error.behind or (error.line, error.column - 1)
 
 

@@ -58,8 +58,13 @@ def run(scene: Scene, body: list[ast.stmt]) -> None:
 
 def _go_on(scene: Scene, node: ast.stmt) -> None:
     """What a wrong statement would have named is unknown from here on."""
+    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
     for part in ast.walk(node):
-        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id not in scene.members:
+        if isinstance(part, ast.Attribute) and (part.attr == "append" or part is called):
+            part = part.value  # a list that does not hold what it should
+        elif not (isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)):
+            continue
+        if isinstance(part, ast.Name) and part.id not in scene.members:
             scene.names[part.id] = Unknown()
     scene.returned = isinstance(node, ast.Return)
 
