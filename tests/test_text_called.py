@@ -49,6 +49,7 @@ def test_a_text_has_at_most_twice_the_lines_of_its_source(name: str, step: str) 
     assert lines_of(text) <= 2 * sum(map(lines_of, said)) and "scope(" not in text
 
 
+@pytest.mark.filterwarnings("ignore:.*no gradient reached")
 def test_what_is_read_after_its_step_is_the_cell_in_simplified_graphs_too() -> None:
     graph = program("in training and evaluated")
     plain, simple = graph.text(library=False), graph.simplify().text(library=False)
