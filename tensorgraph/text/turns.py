@@ -32,6 +32,7 @@ def write_loop(body: Body, loop: Repetition) -> None:
     body.flush()
     if _comprehension(body, loop):
         return
+    locked = dict(body.locked)  # by loops around, which may hand on by the same names
     names, wholes = _carry(body, loop)
     begun = len(body.lines)
     body.line(f"for {_heading(body, loop)}:")
@@ -57,6 +58,7 @@ def write_loop(body: Body, loop: Repetition) -> None:
     body.lines[begun:begun] = [f"{INDENT * body.indent}{name} = []" for name, _, _ in saved]
     for (_, _, after), name in zip(loop.carried, names, strict=True):
         body.locked.pop(name.partition("[")[0], None)
+        body.locked |= {one: after for one, after in locked.items() if one == name.partition("[")[0]}
         body.text[after] = name
         body.holder[name] = after
     for inside, outside in loop.last:
