@@ -1,6 +1,6 @@
 """Jacobians by one batched backward pass: those that rows give, and differentiable as these are."""
 
-import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tensorgraph.testing.batches import _examples, _put
 from tensorgraph.testing.cases import differentiable_places, examples_of
 from tensorgraph.testing.common import float_outputs
 
-ROWS_MODULE = sys.modules["tensorgraph.transforms.rows"]
+ROWS_MODULE = import_module("tensorgraph.transforms.rows")
 
 
 def numbers(*shape, seed=0):

@@ -1,8 +1,8 @@
 """What `tg.vmap` is used for, with models and other transforms: ensembles, penalties, Fisher samples, products."""
 
 import gc
-import sys
 import weakref
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -197,7 +197,7 @@ def test_a_mapped_text_is_a_template():
 
 
 def test_a_call_leaves_nothing_behind(monkeypatch):
-    lanes = sys.modules["tensorgraph.transforms.lanes"].Lanes
+    lanes = import_module("tensorgraph.transforms.lanes").Lanes
     seen, begin = [], lanes.__init__
 
     def watched(self, *args):
@@ -221,7 +221,7 @@ def test_a_call_leaves_nothing_behind(monkeypatch):
 
 
 def test_plans_are_made_once_for_all_numbers():
-    plans = sys.modules["tensorgraph.transforms.vmap"]._plans
+    plans = import_module("tensorgraph.transforms.vmap")._plans
     sizes = []
     for k in range(5):
         w = numbers(3, seed=k)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from tensorgraph.analysis.grouping import Group, groups
 from tensorgraph.analysis.match import Match
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph
+from tensorgraph.jit.properties import cached_property
 
 __all__ = ["Detail", "Difference", "Edit"]
 
@@ -102,7 +102,7 @@ class Difference(Drawable):
     def __repr__(self) -> str:
         return f"<Difference of {printable(self.before.name)} and {printable(self.after.name)}: {self.summary()}>"
 
-    @functools.cached_property
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The edits as a person made them: a module that is gone, with all that went with it, is one."""
         return tuple(groups(self))

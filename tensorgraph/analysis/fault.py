@@ -6,7 +6,6 @@ The graph is evaluated equation by equation, its gradients written out, and ever
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from tensorgraph.analysis.run import Given, as_numbers, execute, given, graph_of
 from tensorgraph.arguments import Range, checked
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.ops.shape import astype
 from tensorgraph.ops.structure import gradients_of
 
@@ -205,7 +205,7 @@ class _Search:
                 yield found
                 break
 
-    @functools.cached_property
+    @cached_property
     def spread(self) -> set[Var]:
         """What is not finite and leads, by what is not finite, to a result, a write or a gradient."""
         bad = {v for v, s in self.of.items() if not s.finite}
@@ -251,7 +251,7 @@ class _Search:
         copies = "moves" in eq.op.traits or "extremum" in eq.op.traits or _chooses(eq)
         return copies or self.varying.isdisjoint(v for v in self.operands(eq) if v not in self.masks)
 
-    @functools.cached_property
+    @cached_property
     def varying(self) -> set[Var]:
         """The floats that depend by way of floats on what is given or learned: neither masks nor constants."""
         roots = (*self.graph.inputs, *(c.var for c in self.graph.cells))

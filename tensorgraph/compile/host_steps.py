@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.forms import array_function
 from tensorgraph.graph.graph import Equation, Var
 from tensorgraph.graph.program import Program
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.transforms.scan import Body
 
 __all__ = ["Environment", "HostStep", "WideInteger"]
@@ -141,24 +141,24 @@ class Environment:
         self.there: set[Var] = {*plan.graph.inputs, *plan.graph.consts, *(decl.var for decl in plan.graph.cells)}
         self.there.update(plan.layout.folded)
 
-    @functools.cached_property
+    @cached_property
     def program(self) -> Program:
         """Whose slots these are; where all are kernels, nobody asks."""
         return self.plan.graph.program
 
-    @functools.cached_property
+    @cached_property
     def template(self) -> list[Any]:
         slots = self.program.plain.copy()
         for var, array in self.plan.layout.folded.items():
             slots[self.slot(var)] = array
         return slots
 
-    @functools.cached_property
+    @cached_property
     def number_of(self) -> dict[int, int]:
         """Where an equation is in the graph, by its id."""
         return {id(eq): n for n, eq in enumerate(self.plan.graph.equations)}
 
-    @functools.cached_property
+    @cached_property
     def dying(self) -> dict[int, list[Var]]:
         """By the number of a step on NumPy, what nobody reads after it."""
         plan, last_use = self.plan, dict[Var, int]()

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from tensorgraph.compile.regions import regions
 from tensorgraph.compile.selection import Draft, RuleOf, Step, buffers_read, draft, own_rule
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Var, Write
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.native.places import Buffer, Place
 from tensorgraph.transforms.scan import scan_op
 
@@ -67,7 +67,7 @@ class Plan:
         """Whether a variable lies in the arena."""
         return self.layout.places[var].buffer in self.arena.offsets
 
-    @functools.cached_property
+    @cached_property
     def reasons(self) -> dict[Equation, Mapping[Var, str]]:
         """Why what an equation reads of other steps is not in its own."""
         return {eq: part.reasons for part in regions(self.graph) for eq in part.equations}

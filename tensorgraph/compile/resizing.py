@@ -24,6 +24,7 @@ from tensorgraph.engine.open_sizes import OpenSize, Sizes
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.size_reads import SizeReads, plain
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.passes.differentiate import used, write_out
 from tensorgraph.passes.simplify import compares_sizes
 
@@ -68,12 +69,12 @@ class Resizing:
         self._known: dict[int, Types | None] = {}  # what was asked for last
         self._shorter: list[tuple[Types, Graph]] = []  # at some sizes, in the variables of `_full`
 
-    @functools.cached_property
+    @cached_property
     def recognised(self) -> Graph:
         """The graph, its fused ops found."""
         return self.traced.graph.transform("recognise") if self._recognise is None else self._recognise()
 
-    @functools.cached_property
+    @cached_property
     def simplified(self) -> Graph:
         """The graph after all passes."""
         if self._simplify is not None:
@@ -83,7 +84,7 @@ class Resizing:
             return self.recognised.transform("differentiate", "simplify")
         return self._simplified(full.types(full.reads.size))
 
-    @functools.cached_property
+    @cached_property
     def _full(self) -> SizedGraph | None:
         """The recognised graph with all that its backward passes compute, and what these have seen of the size; None
         where that depends on the size in another way."""
@@ -125,12 +126,12 @@ class Resizing:
         reads = self.traced.sizes
         return reads if reads is not None and reads.clean else None
 
-    @functools.cached_property
+    @cached_property
     def _trace(self) -> SizedGraph:
         assert self.opens is not None
         return SizedGraph(self.traced.original, self.opens)
 
-    @functools.cached_property
+    @cached_property
     def _again(self) -> bool:
         """Whether fused ops are looked for at each size: one may hold a number that is the size."""
         reads, recognised = self.opens, self.recognised
@@ -206,7 +207,7 @@ class Resizing:
                 self._shorter = [(types, found), *self._shorter][:KEPT]
         return shorter
 
-    @functools.cached_property
+    @cached_property
     def _compares(self) -> bool:
         full = self._full
         return full is not None and compares_sizes(full.graph, full.varying, full.reads.opened)
@@ -288,11 +289,11 @@ class Resizing:
                 forms.update(found + [form * form for form in found] if whole else found)
         return sorted(form for form in forms if form == form)
 
-    @functools.cached_property
+    @cached_property
     def _operands(self) -> list[float]:
         return self._forms(self.traced.original.equations, whole=False)
 
-    @functools.cached_property
+    @cached_property
     def _counts(self) -> dict[int, None]:
         assert self.opens is not None
         return _counts(self.opens, self.traced.original)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.open_sizes import Sizes
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var, Write, typed_key
 from tensorgraph.graph.size_reads import SizeReads
+from tensorgraph.jit.properties import cached_property
 
 __all__ = ["SizedGraph", "Types", "numbers"]
 
@@ -96,7 +96,7 @@ class SizedGraph:
                 raise ValueError("a cell has one shape")
         return types
 
-    @functools.cached_property
+    @cached_property
     def _reached(self) -> list[tuple[Equation, int]]:
         """The equations whose types may be others, with the first that is like each."""
         reached, found, opened = set(self.reads.inputs), [], self.reads.opened
@@ -106,7 +106,7 @@ class SizedGraph:
                 found.append((eq, like))
         return found
 
-    @functools.cached_property
+    @cached_property
     def _alike(self) -> list[int]:
         """For each equation the first of those with its op, attributes and types; -1 where that cannot be said, as of
         one that computes with sizes: in layers that are alike each shape rule is asked once."""
@@ -203,7 +203,7 @@ class SizedGraph:
                 found += numbers(values)  # type: ignore[arg-type]
         return found
 
-    @functools.cached_property
+    @cached_property
     def varying(self) -> dict[Var, tuple[int, ...]]:
         """The variables whose types may be others, and along which axes."""
         changed = {*self.reads.inputs, *(var for eq, _ in self._reached for var in eq.outputs)}
@@ -211,7 +211,7 @@ class SizedGraph:
             changed = {var for var in changed if self.reads.is_open(var)}
         return {var: self.reads.axes(var) for var in self.graph.variables() if var in changed}
 
-    @functools.cached_property
+    @cached_property
     def _constants(self) -> set[tuple[float, float]]:
         """The numbers that are the same at every size, twice each."""
         known = self.varying

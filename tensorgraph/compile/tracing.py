@@ -6,7 +6,6 @@ outputs and inputs of the graph.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from tensorgraph.graph.keywords import inner, name_of_function
 from tensorgraph.graph.size_reads import SizeReads
 from tensorgraph.graph.trace import example_aval, trace
 from tensorgraph.graph.user_names import OUTSIDE, code_of
+from tensorgraph.jit.properties import cached_property
 
 __all__ = ["Traced", "name_of_leaf", "trace_call"]
 
@@ -72,7 +72,7 @@ class Traced:
     returned: Treedef | None = None
     resize: Callable[[], Graph] | None = None
 
-    @functools.cached_property
+    @cached_property
     def graph(self) -> Graph:
         """The graph of this call."""
         return self.original if self.resize is None else self.resize()

@@ -6,7 +6,6 @@ Gradients are deferred: `backward` and `gradients` emit one equation.
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from tensorgraph.graph.recorder import CallRecorder
 from tensorgraph.graph.sayable import sayable
 from tensorgraph.graph.size_reads import SizeReads, plain
 from tensorgraph.graph.starts import declared
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
@@ -128,7 +128,7 @@ class Trace(CallRecorder, NumberRecorder):
             found = self.consts[key] = (var, value, t._node)
         return found[0]
 
-    @functools.cached_property
+    @cached_property
     def known(self) -> set[Var]:
         """Variables that no equation makes: inputs, cells, constants."""
         return set()

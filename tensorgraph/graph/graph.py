@@ -6,7 +6,6 @@ anything; see `evaluate.py` and `trace.py` for that, `text/` for how it prints a
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -32,6 +31,7 @@ from tensorgraph.graph.equation import (
 )  # fmt: skip
 from tensorgraph.graph.index import Index
 from tensorgraph.graph.keywords import arranged
+from tensorgraph.jit.properties import cached_property
 
 if TYPE_CHECKING:
     from tensorgraph.graph.outline import Outline
@@ -136,7 +136,7 @@ class Graph(Drawable):
             known = self._cache["modules"] = classes(self.equations)
         return known
 
-    @functools.cached_property
+    @cached_property
     def is_flat(self) -> bool:
         """Whether each argument is one array."""
         return not self.statics and all(child.kind is None for child in self.in_tree.children)

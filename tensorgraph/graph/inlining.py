@@ -8,7 +8,6 @@ On the way it notes where each call and each loop stands (`occurrences.py`).
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from tensorgraph.graph.statements import (
 )
 from tensorgraph.graph.totals import BEGIN, TOTAL, is_growing
 from tensorgraph.graph.turning import shifted
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.index import put
 from tensorgraph.ops.structure import alias, stop_gradient
@@ -223,7 +223,7 @@ class _Inlining:
             value = eq.outputs[0]
         return value
 
-    @functools.cached_property
+    @cached_property
     def varying(self) -> set[Var]:
         return varying(self.graph)
 

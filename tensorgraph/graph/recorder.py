@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from tensorgraph.graph.calls import Call, arguments_of, nest
 from tensorgraph.graph.graph import ANYTHING, Equation, Literal, Part, Source, Var, is_literal
 from tensorgraph.graph.paths import CellPaths
 from tensorgraph.graph.user_names import OUTSIDE, UserFrames, code_of, user_call
+from tensorgraph.jit.properties import cached_property
 
 __all__ = ["CallRecorder"]
 
@@ -37,7 +37,7 @@ class CallRecorder:
         self.paths = CellPaths()
         self.roots: dict[str, list[tuple[Any, str, frozenset[str]]]] = {}  # whole models by scope: name and parts
 
-    @functools.cached_property
+    @cached_property
     def frames(self) -> UserFrames:
         return UserFrames(self.producer.__contains__, self.seen)
 

@@ -12,7 +12,6 @@ parameter, ``stop_gradient(m1)`` of what varies, else the value itself. To a cal
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from tensorgraph.graph.call_tree import Node, call_tree
 from tensorgraph.graph.equation import CellDecl, Equation, Literal, Var
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.statements import leaves
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.ops.structure import alias, stop_gradient
 
 __all__ = ["Rereads", "Step", "varying"]
@@ -104,7 +104,7 @@ class Rereads:
         self.equations: list[Equation] = [self._seen(number, eq) for number, eq in enumerate(graph.equations)]
         self.users = self.index.users if not (self.hidden or self.direct) else self._users()
 
-    @functools.cached_property
+    @cached_property
     def varying(self) -> set[Var]:
         return varying(self.graph)
 

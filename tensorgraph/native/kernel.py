@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import linecache
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.jit.team import short_digest
 from tensorgraph.native import objects
 from tensorgraph.native.emulation import Emulation
@@ -43,22 +43,22 @@ class Kernel:
         given = "".join(f", {k}={v}" for k, v in self.constants.items())
         return f"<kernel {self.name} of {self.dtype}{given}>"
 
-    @functools.cached_property
+    @cached_property
     def text(self) -> str:
         """The kernel's Python, with the functions that it calls."""
         return "\n\n\n".join(ast.unparse(tree_of(function)) for function in functions_of(self.function))
 
-    @functools.cached_property
+    @cached_property
     def digest(self) -> str:
         """Names what it is: code, type, values."""
         what = (*parts_of(self.function), self.dtype.str, repr(sorted(self.constants.items())))
         return short_digest("\n".join(what), 12)
 
-    @functools.cached_property
+    @cached_property
     def symbol(self) -> str:
         return f"tg_{self.name}_{self.digest}"
 
-    @functools.cached_property
+    @cached_property
     def routines(self) -> list[Kernel]:
         """The routines that it calls, and these; each knows those of the constants that it reads."""
         functions = [one for one in functions_of(self.function)[1:] if is_routine(one)]
@@ -75,7 +75,7 @@ class Kernel:
         symbol = self.symbol + suffix
         return Lowering(self.function, symbol, self.dtype.itemsize, width, self.constants, routines).text()
 
-    @functools.cached_property
+    @cached_property
     def entry(self) -> int:
         """The address of the machine code, compiled or read from the cache at first."""
         return objects.entries([self])[0]

@@ -14,6 +14,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import LONG
 from tensorgraph.engine.tree import Treedef, flatten
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.reading import column_of, lines_of, syntax
 
@@ -105,7 +106,7 @@ class Definitions:
         """The last function that is not what a model does at test time."""
         return next((f for f in reversed(self.every) if f is not self.at_test_time), self.every[-1])
 
-    @functools.cached_property
+    @cached_property
     def at_test_time(self) -> Definition | None:
         """What a model does at test time: a function called `predict` that no other one calls."""
         found = self.named.get(AT_TEST_TIME)
@@ -113,7 +114,7 @@ class Definitions:
             return None
         return found
 
-    @functools.cached_property
+    @cached_property
     def rules(self) -> set[str]:
         """The functions that are graphs of their own: those of custom derivatives, and the bodies of scans."""
         if not any(word in line for line in self.lines for word in RULES):

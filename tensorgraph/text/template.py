@@ -19,6 +19,7 @@ from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, sizes_given, sizes_in
 from tensorgraph.text.errors import ParseError, nearest
 from tensorgraph.text.exampled import Exampled
@@ -255,7 +256,7 @@ class Template(Exampled):
         """The sizes of the dimensions that arguments of these shapes give."""
         return sizes_given(self.name, self.node, self._trees, args)
 
-    @functools.cached_property
+    @cached_property
     def _trees(self) -> tuple[Treedef, ...]:
         """How each argument nests."""
         return self.example().in_tree.children
@@ -291,7 +292,7 @@ class Template(Exampled):
 
     # as a value ---------------------------------------------------------------------------------------------------
 
-    @functools.cached_property
+    @cached_property
     def _keys(self) -> tuple[tuple[tuple[int, ...], Any], ...]:
         """The graphs at three fixed sizes, or those of them that there are."""
         found = []
@@ -453,7 +454,7 @@ class Template(Exampled):
             raise told
         return told._text if flat else told._printed
 
-    @functools.cached_property
+    @cached_property
     def _told(self) -> Template | SizeError:
         """The one that has the text, or why there is none."""
         try:
@@ -461,7 +462,7 @@ class Template(Exampled):
         except SizeError as why:
             return why
 
-    @functools.cached_property
+    @cached_property
     def _printed(self) -> str:
         return (None if self._print is None else self._print()) or self._text
 

@@ -14,6 +14,7 @@ from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.text.aligned import aligned
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.functions import folded
@@ -79,7 +80,7 @@ class TemplateCost:
         dims, base = self.template.dims, self.template.fitting()
         return interpolated(value, dims, base, NEAR if self._grows else FAR)
 
-    @functools.cached_property
+    @cached_property
     def _grows(self) -> bool:
         """Whether there are more equations at larger sizes."""
         base = self.template.fitting()
@@ -88,19 +89,19 @@ class TemplateCost:
             return len(larger.equations) != len(self.template.at(**base).equations)
         return False
 
-    @functools.cached_property
+    @cached_property
     def flops(self) -> Polynomial | None:
         return self._of(lambda cost: cost.flops)
 
-    @functools.cached_property
+    @cached_property
     def bytes_read(self) -> Polynomial | None:
         return self._of(lambda cost: cost.bytes_read)
 
-    @functools.cached_property
+    @cached_property
     def bytes_written(self) -> Polynomial | None:
         return self._of(lambda cost: cost.bytes_written)
 
-    @functools.cached_property
+    @cached_property
     def peak(self) -> Polynomial | None:
         return self._of(lambda cost: cost.peak.bytes)
 

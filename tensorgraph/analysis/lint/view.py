@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from tensorgraph.analysis.lint.findings import Rewrite
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, typed_key
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.ops.index import getitem
 from tensorgraph.ops.shape import astype, broadcast_to
 from tensorgraph.passes.rewrite import Log, derived, infer
@@ -79,7 +79,7 @@ class View:
         """Whether an output or a write is this value."""
         return var in self.graph.index.results
 
-    @functools.cached_property
+    @cached_property
     def first(self) -> dict[Var, Var]:
         """For a value that an equation before has given too, by the same op of the same inputs, the first of them."""
         made: dict[Any, Equation] = {}
@@ -115,7 +115,7 @@ class View:
                         found.update(a for a in eq.group(i) if isinstance(a, Var))
         return found
 
-    @functools.cached_property
+    @cached_property
     def needed(self) -> set[Var]:
         """What outputs and writes depend on."""
         return self.before(self.graph.index.results)
@@ -123,15 +123,15 @@ class View:
     def is_live(self, eq: Equation) -> bool:
         return any(out in self.needed for out in eq.outputs)
 
-    @functools.cached_property
+    @cached_property
     def from_inputs(self) -> set[Var]:
         return self.after(self.graph.inputs)
 
-    @functools.cached_property
+    @cached_property
     def from_parameters(self) -> set[Var]:
         return self.after(decl.var for decl in self.graph.cells if decl.kind == "parameter")
 
-    @functools.cached_property
+    @cached_property
     def differentiated(self) -> set[Var]:
         """Values that a gradient flows through: of the deferred gradients, else of a loss to come, to parameters."""
         if self.deferred:

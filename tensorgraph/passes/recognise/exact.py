@@ -220,10 +220,12 @@ def _settled(view: View, pattern: Pattern, bound: dict[Var, Var], places: tuple[
     return None if left else best
 
 
-def _differences(e: Equation, f: Equation) -> int:
-    """In how many attributes, numbers and types two equations of one op differ."""
+def _differences(e: Equation, f: Equation) -> float:
+    """In how many attributes, numbers and types two equations of one op differ; more than any where they have others."""
     theirs = [*e.attrs.values(), *(a.value for a in e.atoms() if type(a) is Literal)]
     ours = [*f.attrs.values(), *(a.value for a in f.atoms() if type(a) is Literal)]
+    if len(theirs) != len(ours) or len(e.outputs) != len(f.outputs):
+        return math.inf
     types: int = sum(a.aval != b.aval for a, b in zip(e.outputs, f.outputs, strict=True))
     others: int = sum(typed_key(a) != typed_key(b) for a, b in zip(theirs, ours, strict=True))
     return types + others

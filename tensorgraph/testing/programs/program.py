@@ -7,7 +7,6 @@ inside functions and their derivatives, rules of one's own, state.
 
 from __future__ import annotations
 
-import functools
 import linecache
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tensorgraph.engine.tensor import tensor
 from tensorgraph.engine.tree import flatten, tree_map
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.testing.cases import Array
 from tensorgraph.testing.programs import nested as _nested  # noqa: F401  (steps register themselves)
 from tensorgraph.testing.programs import special as _special  # noqa: F401
@@ -97,7 +97,7 @@ class Program:
                 cells[value.state.path] = value.state
         return Made(space["program"], cells)
 
-    @functools.cached_property
+    @cached_property
     def made(self) -> Made:
         """One `make` of it, kept: a program with state continues with it."""
         return self.make()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorgraph import optim
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.nn.module import Module
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
 from tensorgraph.optim.optimizer import LIMITS, Optimizer
@@ -50,7 +51,7 @@ class Member:
     seed: int
     batch_size: int
 
-    @functools.cached_property
+    @cached_property
     def cells(self) -> dict[tuple[str, str], Any]:
         """Every cell by who holds it and its path there."""
         held = {("model", path): cell for path, cell in self.model.named_cells()}

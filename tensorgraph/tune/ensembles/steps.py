@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tensorgraph.graph.building import Trace
 from tensorgraph.graph.chance import Generators
 from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.graph.trace import trace
+from tensorgraph.jit.properties import cached_property
 from tensorgraph.nn.module import INTERNAL
 from tensorgraph.ops.shape import astype
 from tensorgraph.train.running import in_mode, outputs_of
@@ -202,7 +202,7 @@ class _Whole:
     types: Mapping[int, tuple[Aval, Aval]]
     steps: dict[int, Traced]
 
-    @functools.cached_property
+    @cached_property
     def begins(self) -> dict[int, Traced]:
         return {size: forward_graph(self.member, *pair) for size, pair in self.types.items()}
 
