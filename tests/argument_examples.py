@@ -182,7 +182,7 @@ EXAMPLES: dict[str, Example] = {
     "Template.cost": lambda: call(tg.parse(TEMPLATE).cost),
     "Template.differentiate": lambda: call(tg.parse(TEMPLATE).differentiate),
     "Template.expand": lambda: call(tg.parse(TEMPLATE).expand, ops=("softmax",)),
-    "Template.explain": lambda: call(tg.parse(TEMPLATE).explain),
+    "Exampled.explain": lambda: call(tg.parse(TEMPLATE).explain),
     "Template.grad": lambda: call(tg.parse(TEMPLATE.replace("x * 2.0", "(x * 2.0).sum()")).grad, wrt=0),
     "Template.jvp": lambda: call(tg.parse(TEMPLATE).jvp, wrt=0),
     "Template.recognise": lambda: call(tg.parse(TEMPLATE).recognise),

@@ -221,7 +221,7 @@ def _settled(view: View, pattern: Pattern, bound: dict[Var, Var], places: tuple[
 
 
 def _differences(e: Equation, f: Equation) -> float:
-    """In how many attributes, numbers and types two equations of one op differ; more than any where they have others."""
+    """In how many attributes, numbers and types two equations of one op differ; inf where one has more of them."""
     theirs = [*e.attrs.values(), *(a.value for a in e.atoms() if type(a) is Literal)]
     ours = [*f.attrs.values(), *(a.value for a in f.atoms() if type(a) is Literal)]
     if len(theirs) != len(ours) or len(e.outputs) != len(f.outputs):
