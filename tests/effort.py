@@ -19,7 +19,7 @@ T = TypeVar("T")
 EVERYTHING = 25  # examples of a test that names no number, where everything is tried
 FEW = 2  # parameters of one test that a quick run takes, where it names no number of its own
 MANY_CALLS = ("forward_mode", "jacobian", "second_order")  # properties that are for kernels which are compiled
-BARREN = 0.4  # seconds of a test's time in which no line was new, after which its other parameters are not counted
+BARREN = 0.1  # seconds of a test's time in which no line was new, after which its other parameters are not counted
 
 
 def examples(number: int, **others: Any) -> settings:
@@ -102,9 +102,8 @@ def sample(items: Iterable[pytest.Item], effort: str, marked: bool = False, aske
 class Lines:
     """Has lines counted where some may be new: while they are, a test takes twice as long.
 
-    Of each test, slow ones too, those parameters are counted that a quick run takes, one after the other, until
-    `BARREN` seconds of them have brought no line that had not run before. So what is counted is nearly what runs, and
-    never more.
+    Each test is counted in its parameters, one after the other, until `BARREN` seconds of them have brought no line
+    that had not run before. So what is counted is nearly what runs, and never more.
 
     Parameters
     ----------
@@ -119,7 +118,6 @@ class Lines:
     def __init__(self, files: Sequence[str], coverage: Any, clock: Callable[[], float] = process_time) -> None:
         self.files, self.coverage, self.clock = files, coverage, clock
         self.counting, self.known = True, 0
-        self.sample: set[str] = set()
         self.barren: dict[str, float] = defaultdict(float)
 
     def lines(self) -> int:
@@ -138,16 +136,12 @@ class Lines:
         self.counts(False)
         self.known = self.lines()
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """What runs is known, and so what of it is counted."""
-        self.sample = {item.nodeid for item in sample(session.items, "quick", marked=True)}
-
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Count one test, or let it run free."""
         test = item.nodeid.partition("[")[0]
         left_out = any(fnmatch(item.path.name, pattern) for pattern in self.files)
-        self.counts(item.nodeid in self.sample and not left_out and self.barren[test] < BARREN)
+        self.counts(not left_out and self.barren[test] < BARREN)
         began = self.clock()
         try:
             return (yield)

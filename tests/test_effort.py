@@ -69,10 +69,8 @@ def test_lines_are_counted_in_a_test_until_its_parameters_bring_none() -> None:
     counter = Recorded()
     lines = Lines(["test_d*"], counter, lambda: counter.time)
 
-    def counted(nodeid: str, seconds: float, *ran: int, taken: bool = True) -> bool:
+    def counted(nodeid: str, seconds: float, *ran: int) -> bool:
         item: Any = SimpleNamespace(path=Path(nodeid.partition("::")[0]), nodeid=nodeid)
-        if taken:
-            lines.sample.add(nodeid)
         running = lines.pytest_runtest_protocol(item)
         next(running)
         was, counter.time = counter.counting, counter.time + seconds
@@ -91,7 +89,6 @@ def test_lines_are_counted_in_a_test_until_its_parameters_bring_none() -> None:
     assert [counted(f"test_c.py::test_b[{n}]", 0.6 * BARREN, 3 + 97 * (n == 1)) for n in range(5)] == [True] * 4 + [
         False
     ]
-    assert not counted("test_c.py::test_of_no_quick_run", 0.1, 1000, taken=False)
     assert not counted("test_d_e.py::test_new", 0.0, 1000) and counted("test_de.py::test_new", 0.0, 1000) is False
 
 
