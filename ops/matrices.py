@@ -303,9 +303,10 @@ def _expm(a: Any) -> Any:
         return narrow(x, a)
     if not np.isfinite(x).all():
         return narrow(np.full_like(x, np.nan), a)
-    # a matrix of norm beyond the reach is halved as often as needed, and what comes is squared as often
-    size = float(total(np.abs(x), -2).max())
-    halvings = max(0, math.ceil(math.log2(size / REACH))) if size > REACH else 0
+    # a matrix of norm beyond the reach is halved as often as needed, and what comes is squared as often; the norm is
+    # taken of parts of 2**-64, of which no sum overflows
+    parts = float(total(np.abs(np.ldexp(x, -64)), -2).max())
+    halvings = max(0, math.ceil(math.log2(parts / REACH) + 64)) if parts > math.ldexp(REACH, -64) else 0
     with np.errstate(all="ignore"):
         x = np.ldexp(x, -min(halvings, 1100))
         eye = np.eye(x.shape[-1])

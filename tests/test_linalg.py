@@ -144,6 +144,13 @@ def test_scipys_values() -> None:
         assert np.allclose(tg.linalg.expm(a).numpy(), expected, rtol=1e-11, atol=1e-13 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("large", [1e300, 1e308, np.finfo(np.float64).max])
+def test_exponentials_of_matrices_whose_norm_overflows(large: float) -> None:
+    assert np.array_equal(tg.linalg.expm(np.diag([-large, -large])).numpy(), np.zeros((2, 2)))
+    for a in (np.full((3, 3), large), np.array([[0.0, -large], [large, large]])):
+        assert not np.isfinite(tg.linalg.expm(a).numpy()).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_matrices_keep_their_factors(dtype: Any) -> None:
     pytest.importorskip("scipy.linalg")

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from effort import examples
 from hypothesis import given
@@ -13,6 +14,7 @@ from recognising import names
 from spellings import LOGITS, NEAR_MISSES, NORM, SPELLINGS, batch_norm_by_products
 
 import tensorgraph as tg
+from tensorgraph import nn
 from tensorgraph.passes.recognise import search
 from tensorgraph.passes.recognise.surroundings import Barren
 from tensorgraph.testing.programs import Program, programs
@@ -139,3 +141,22 @@ def test_no_more_is_remembered_than_was_said() -> None:
         few.add(k)
     few.add(None)
     assert [*few.looks] == [7, 8, 9] and None not in few
+
+
+@pytest.mark.parametrize("before", [(), ("simplify",), ("expand",), ("recognise",)], ids="+".join)
+def test_fused_ops_whose_gradient_is_written_out_are_looked_at(before: tuple[str, ...]) -> None:
+    """A batch norm that keeps something for its gradient has more results than that of the pattern with a ReLU."""
+    model = nn.Sequential(nn.Linear(4, 4, seed=0), nn.BatchNorm(4), nn.ReLU(), nn.Linear(4, 2, seed=1))
+
+    def step(x: Any, y: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), y)
+        loss.backward()
+        return loss, [parameter.grad for parameter in model.parameters()]
+
+    graph = tg.trace(step, tg.f32[8, 4], tg.i64[8])
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 4)).astype(np.float32), rng.integers(0, 2, 8)
+    recognised = graph.transform(*before, "differentiate", "simplify", "recognise")
+    (loss, gradients), (other_loss, others) = (one.bind(model)(x, y) for one in (graph, recognised))
+    for own, other in zip([loss, *gradients], [other_loss, *others], strict=True):
+        np.testing.assert_allclose(other.numpy(), own.numpy(), rtol=1e-4, atol=1e-6)
