@@ -21,11 +21,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
     parser.add_argument("what", nargs="?", default="all",
-                        choices=["all", "examples", "growth", "kernels", "ranks", "tune", "waiting"],
-                        help="in place of all else, examples: how long each takes; growth: how times grow with a "
-                             "graph's size; kernels: which ops compiled plans run as machine code; ranks: a step by "
-                             "one process and by two; tune: what a trial of a search costs; waiting: first steps of "
-                             "compiled training")  # fmt: skip
+                        choices=["all", "examples", "floors", "growth", "kernels", "ranks", "tune", "waiting"],
+                        help="in place of all else, examples: how long each takes; floors: how far compiled steps are "
+                             "from what the processor could do; growth: how times grow with a graph's size; kernels: "
+                             "which ops compiled plans run as machine code; ranks: a step by one process and by two; "
+                             "tune: what a trial of a search costs; waiting: first steps of compiled "
+                             "training")  # fmt: skip
     parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
     parser.add_argument("--python", metavar="PATH", default=sys.executable,
                         help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
@@ -144,6 +145,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(examples.table(taken))
         wrong = [what for name, times in taken.items() for what in examples.late(name, times)]
         return int(any("error" in times for times in taken.values()) or (options.strict and bool(wrong)))
+    if options.what == "floors":
+        from benchmarks import floors
+
+        reached = floors.measure(
+            machine.peers_python(options.peers_python), options.only,
+            lambda line: print(f"\r\033[K{line} ...", end="", file=sys.stderr, flush=True),
+        )  # fmt: skip
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(floors.table(reached))
+        return 0
     if options.what == "growth":
         from benchmarks import growth  # which needs tensorgraph in this very process
 

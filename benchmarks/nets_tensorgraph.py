@@ -12,7 +12,7 @@ from benchmarks.nets import GROUP_NORM, NETS, Layers, Net, batches, examples, we
 from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, digest, training
 from tensorgraph import nn, optim
 
-__all__ = ["predicting", "prepared", "resized"]
+__all__ = ["predicting", "prepared", "resized", "stepped"]
 
 
 class Residual(nn.Sequential):
@@ -58,12 +58,11 @@ def modelled(net: Net) -> nn.Sequential:
     return model
 
 
-def prepared(name: str, compiled: bool) -> Prepared:
-    """A training step with Adam, compiled or not."""
+def stepped(name: str) -> Callable[[Any, Any], Any]:
+    """A training step with Adam, not compiled."""
     net = NETS[name]
     model = modelled(net)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE, beta1=BETAS[0], beta2=BETAS[1], eps=ADAM_EPS)
-    x, y = batches(net)
 
     def step(x: Any, y: Any) -> Any:
         out = model(x)
@@ -71,8 +70,14 @@ def prepared(name: str, compiled: bool) -> Prepared:
         optimizer.minimize(loss)
         return loss
 
+    return step
+
+
+def prepared(name: str, compiled: bool) -> Prepared:
+    """A training step on its batches, compiled or not."""
+    step = stepped(name)
     run = tg.compile(step) if compiled else step
-    inputs, targets = [tg.tensor(a) for a in x], [tg.tensor(a) for a in y]
+    inputs, targets = ([tg.tensor(a) for a in arrays] for arrays in batches(NETS[name]))
     return training(lambda i: float(run(inputs[i], targets[i])), len(inputs), "dropout" not in name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from benchmarks.nets import NETS, Net, batches, examples, weights
 from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, digest, training
 
-__all__ = ["predicting", "prepared"]
+__all__ = ["held", "predicting", "prepared"]
 
 
 class Residual(nn.Sequential):
@@ -81,6 +82,33 @@ def prepared(name: str, compiled: bool) -> Prepared:
         return loss.item()  # type: ignore[no-any-return]
 
     return training(one, len(x), "dropout" not in name)
+
+
+def held(name: str) -> Prepared:
+    """How many bytes tensors have at the highest point of an eager step, its batch and all states among them."""
+    net: Net = NETS[name]
+    model = modelled(net)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    x, y = (torch.from_numpy(a[0]) for a in batches(net))
+
+    def one() -> None:
+        optimizer.zero_grad()
+        out = model(x)
+        (F.cross_entropy(out, y) if net.classes else F.mse_loss(out, y)).backward()
+        optimizer.step()
+
+    def check() -> dict[str, Any]:
+        one()
+        states = [v for state in optimizer.state.values() for v in state.values() if torch.is_tensor(v)]
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        before = sum(t.nbytes for t in (x, y, *model.parameters(), *model.buffers(), *states, *grads))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            one()
+        events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+        moments = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+        return {"bytes": before + max(accumulate(nbytes for _, nbytes in moments))}
+
+    return Prepared(one, check)
 
 
 def predicting(name: str, count: int, compiled: bool) -> Prepared:

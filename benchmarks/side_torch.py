@@ -211,6 +211,13 @@ def net(name: str) -> Prepared:
     return prepared(name, compiled=False)
 
 
+def held(name: str) -> Prepared:
+    """The memory of a training step."""
+    from benchmarks.nets_torch import held
+
+    return held(name)
+
+
 def predict(name: str, count: int) -> Prepared:
     """A forward at test time."""
     from benchmarks.nets_torch import predicting
@@ -322,7 +329,7 @@ def op(name: str) -> Prepared:
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
     "step": step, "ensemble": ensemble, "net": net,
-    "predict": predict,
+    "predict": predict, "held": held,
     "per_example": per_example,
     "jacobian": jacobian, "op": op,
 }  # fmt: skip

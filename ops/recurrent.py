@@ -281,12 +281,13 @@ def _flops(gates: int, each: int) -> Callable[..., int]:
 
 
 def _backward_flops(gates: int, each: int) -> Callable[..., int]:
-    """Two products for each of the forward's, the sums of the biases, and what a unit's gates cost."""
+    """The states' slopes, a product for each of the gradients that somebody reads, and what a unit's gates cost."""
 
-    def flops(x: Aval, weight: Aval, recurrent: Aval, *rest: Any, **attrs: Any) -> int:
+    def flops(x: Aval, weight: Aval, recurrent: Aval, *rest: Any, want: Any, **attrs: Any) -> int:
         (batch, time, inputs), units = x.shape, recurrent.shape[0]
         width = gates * units
-        return batch * time * (4 * inputs * width + 4 * units * width + width + each * units)
+        products = (want[0] + want[1]) * inputs + (1 + want[2]) * units
+        return batch * time * (2 * products * width + any(want[3:]) * width + each * units)
 
     return flops
 

@@ -299,3 +299,15 @@ def test_examples_are_timed_and_those_that_fail_or_take_long_are_told(tmp_path, 
     assert examples.late("examples/one.py", {"size": None, "first": (9.0, 9.0), "small": (9.0, 9.0)}) == []
     told = examples.table({**times, "examples/course/two.py": busy})
     assert "60.0, 25.0" in told and "it has failed" in told
+
+
+def test_floors_stand_beside_times_and_memory() -> None:
+    floors = part("floors")
+    if not floors.machine.available():
+        pytest.skip("there is no machine code")
+    assert floors.peak("float32", 1) > floors.peak("float64", 1) > 0
+    measured = floors.measure(None, ["S:"], lambda line: None)
+    (step,) = measured["steps"].values()
+    assert step["flops"] > 2 * 64 * (2 * 64 * 32 + 3 * 32 * 10) and 0 < step["floor"] < step["time"]
+    assert step["bytes"] >= 4 * (3 * (64 * 32 + 32 * 10) + 64 * 64)  # weights, averages and the batch
+    assert "S: 64 of 64-32-10" in floors.table(measured) and "n/a" in floors.table(measured)

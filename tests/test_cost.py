@@ -181,3 +181,22 @@ def test_a_graph_read_from_the_tape_has_a_cost_too():
     x = tg.tensor(np.ones((3, 4), np.float32), requires_grad=True)
     cost = tg.graph((x @ tg.ones((4, 2)) + 3.0).sum()).cost()
     assert [eq.flops for eq in cost.equations] == [2 * 3 * 4 * 2, 6, 6]
+
+
+def test_gradients_that_nobody_reads_cost_a_recurrent_layer_nothing() -> None:
+    lstm = nn.LSTM(8, 16)
+
+    def weights(x):
+        return tg.gradients(lstm(x)[0].sum(), [*lstm.parameters()])
+
+    def inputs(x):
+        return tg.grad(lambda x: lstm(x)[0].sum())(x)
+
+    of_weights, of_inputs = (
+        next(o.flops for o in tg.trace(f, tg.ones((2, 5, 8))).transform().cost().by_op() if o.op == "lstm_vjp")
+        for f in (weights, inputs)
+    )
+    rows, width = 2 * 5, 4 * 16
+    product, recurrent, gates = 2 * rows * 8 * width, 2 * rows * 16 * width, rows * 30 * 16
+    assert of_weights == product + 2 * recurrent + rows * width + gates
+    assert of_inputs == product + recurrent + gates

@@ -11,6 +11,7 @@ from training_helpers import jitter, same_state
 
 import tensorgraph as tg
 from tensorgraph import nn, optim, train
+from tensorgraph.native import machine
 from tensorgraph.train import compiled, forward
 
 RNG = np.random.default_rng(0)
@@ -478,3 +479,22 @@ def test_a_model_that_draws_from_a_generator_of_its_own_trains_as_it_would(made:
     assert made and runs(made[0]) == (0, 0)
     assert_close(a, b, 0.0, 0.0)
     assert first["loss"] == second["loss"] and a.rng.random() == b.rng.random()
+
+
+def test_a_run_tells_what_was_compiled_and_what_is_left_to_numpy(made: list[Any], tmp_path: Any) -> None:
+    run = train.Run(tmp_path / "run")
+    fitted(run=run)
+    told = [event for event in run.events() if event["event"] == "compiled"]
+    (steps,) = made
+    assert [event["samples"] for event in told] == [16] and told[0]["step"] == 3
+    assert 0 < told[0]["seconds"] <= sum(steps.update.stats.seconds.values()) + 1e-9
+    assert told[0]["on_numpy"] == steps.update.stats.on_numpy
+
+
+@pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+def test_products_that_are_left_to_blas_are_in_the_statistics() -> None:
+    x = tg.tensor(RNG.normal(size=(640, 640)))
+    small, large = tg.compile(lambda x: x[:8] @ x + 1.0), tg.compile(lambda x: x @ x + 1.0)
+    small(x), large(x)
+    assert small.stats.on_numpy == "" and "on NumPy" not in str(small.stats)
+    assert "BLAS is faster for 640 x 640 by 640 x 640" in large.stats.on_numpy and "BLAS" in str(large.stats)

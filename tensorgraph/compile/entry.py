@@ -75,6 +75,7 @@ class Entry:
             self.runner, done = self._runner()
             if isinstance(self.runner, NativeRunner) and self.runner.plan.begun is not None:
                 resizing.planned(self.runner.plan.begun)
+        statistics.on_numpy = self.runner.reason
         self.found = [leaf for leaf in traced.found if leaf not in done]
         self.given = [place for place, has in traced.left if has and place not in done]
         self.has_grads = bool(self.given or self.found)

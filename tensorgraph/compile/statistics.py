@@ -28,6 +28,9 @@ class Statistics:
         Spent on each stage: ``"tracing"``, ``"transform"``, ``"plan"``.
     retraces : list of str
         Why it was traced again, oldest first: what has changed, or a new signature.
+    on_numpy : str
+        Why steps of what was planned last are left to NumPy: a product for which BLAS is faster, an op that has no
+        kernel; empty where none is.
     """
 
     traces: int = 0
@@ -36,6 +39,7 @@ class Statistics:
     runs: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"tracing": 0.0, "transform": 0.0, "plan": 0.0})
     retraces: list[str] = field(default_factory=list)
+    on_numpy: str = ""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -50,4 +54,5 @@ class Statistics:
         spent = ", ".join(f"{stage} {1000 * s:.1f} ms" for stage, s in self.seconds.items())
         sizes = f" ({self.resized} by another's trace)" if self.resized else ""
         lines = [f"{self.traces} traces for {self.signatures} signatures{sizes}, {self.runs} runs; {spent}"]
+        lines += [f"  on NumPy: {self.on_numpy}"] * bool(self.on_numpy)
         return "\n".join([*lines, *(f"  traced again: {why}" for why in self.retraces)])

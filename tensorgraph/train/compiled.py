@@ -78,6 +78,8 @@ class CompiledSteps:
         How often batches of a size came: of so many samples, not of those that are compiled.
     sizes : list of int
         How many samples batches had, of those sizes that are compiled.
+    news : list of dict
+        What was compiled and not told yet: of how many samples, in how many seconds, and what is left to NumPy and why.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class CompiledSteps:
         self.times: dict[int, int] = {}
         self.sizes: list[int] = []
         self.refused: set[tuple[Compiled, int]] = set()
+        self.news: list[dict[str, Any]] = []
 
         def gradients(rows: Tensor, targets: Any, weight: float | None) -> tuple[Tensor, Tensor]:
             output = forward.inlined(rows)
@@ -143,7 +146,7 @@ class CompiledSteps:
     def _run(self, function: Compiled, rows: Array, targets: Array, *factors: float | None) -> Result | None:
         if (function, len(rows)) in self.refused:
             return None
-        before = function.stats.traces
+        before, made, spent = function.stats.traces, self._count(function), sum(function.stats.seconds.values())
         try:
             value, outputs = function(rows, targets, *factors)
         except Exception as error:  # of what cannot be traced, or of the data: the model itself says which
@@ -152,7 +155,13 @@ class CompiledSteps:
             if refused:
                 self.refused.add((function, len(rows)))
             return None
+        if self._count(function) != made:
+            seconds = sum(function.stats.seconds.values()) - spent
+            self.news.append({"samples": len(rows), "seconds": seconds, "on_numpy": function.stats.on_numpy})
         return Result(float(value._value), outputs._value, function is self.update)  # which are the call's own
+
+    def _count(self, function: Compiled) -> int:
+        return function.stats.traces + function.stats.resized
 
     def state(self) -> dict[str, Any]:
         """What checkpoints keep."""

@@ -269,6 +269,8 @@ class Loop:
         if steps is not None and steps.is_due(training.step, len(rows)):
             factors = (None, None) if self.accumulate == 1 else (weight, scale)
             given = steps(rows, labels, factors, last)
+            while self.recorder is not None and steps.news:
+                self.recorder.tell(self, "compiled", **steps.news.pop(0))
             if given is not None:
                 self._require_finite(given.number, rows)
                 return given
