@@ -154,6 +154,7 @@ multiply_at: Op = op(
         *_EXAMPLES, (((4,), (11,), [np.array([0, 2, 2, 1, 2, 2, -1, 2, 2, -1, 0])]), dict(key=(("index", 0),))),
     ),
     oracle=_one_by_one(operator.mul),
+    on_numpy="equal places wait for each other, and NumPy's ufunc.at goes through them",
     doc="A copy of x multiplied by `v` at a key; ``x.at[key].multiply(v)``. An element that is named twice takes both.",
 )  # fmt: skip
 
@@ -196,7 +197,7 @@ def _extreme(name: str, ufunc: np.ufunc, which: str) -> Op:
         f"{name}(x, v, [indices], *, key)", forward, indexing, infer_rule=put_infer, batch=put_batch,
         vjp=dict(x=_extreme_x, v=_extreme_v, indices=None), traits=("extremum", "keeps order"), examples=_EXAMPLES,
         flops=lambda x, v, indices, *, key: v.size,
-        oracle=_one_by_one(ufunc),
+        oracle=_one_by_one(ufunc), on_numpy="equal places wait for each other, and NumPy's ufunc.at goes through them",
         doc=f"""A copy of x with the {which} of what stands there and `v` at a key; ``x.at[key].{name[:3]}(v)``.
 
         NaN wins. The gradient is shared equally among all that are the {which}.

@@ -53,6 +53,7 @@ bessel_i: Op = op(
     lambda x, *, n: bessel_i_of(as_float(x), _order(n)), elementwise, dtype="float",
     infer_rule=_infer, flops=400, scratch=20, domain=(-3.0, 3.0), vjp=dict(x=_slope), oracle=_oracle,
     examples=((((3, 4),), dict(n=0)), (((5,),), dict(n=1)), (((2, 3),), dict(n=3))),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="""The modified Bessel function of the first kind of order n.
 
     >>> import tensorgraph as tg

@@ -89,6 +89,7 @@ cholesky: Op = op(
     batch=unchanged, vjp=dict(a=_cholesky_back), flops=lambda a, *, upper: (a.size * a.shape[-1]) // 3,
     oracle=lambda a, *, upper=False: _cholesky_oracle(np.asarray(a, np.float64), upper),
     examples=(((POSITIVE,), {}), ((STACK,), {}), ((POSITIVE,), dict(upper=True)), ((np.zeros((0, 0)),), {})),
+    on_numpy="it is one of LAPACK's routines",
     doc="""The lower triangular L of ``L @ L.mT == a``, or with `upper` U of ``U.mT @ U == a``, of (..., n, n).
 
     The mean of a and its transpose is factorised (NumPy reads the lower triangle alone), and the gradient is symmetric.
@@ -176,6 +177,7 @@ qr_parts: Op = op(
         ((TALL,), {}), ((PAIR,), {}), ((POSITIVE,), {}), ((TALL.T,), {}), ((np.swapaxes(PAIR, -1, -2),), {}),
         ((POSITIVE,), dict(mode="complete")), ((TALL.T,), dict(mode="complete")),
     ),
+    on_numpy="it is one of LAPACK's routines",
     doc="""Q and R: what `qr` is made of.
 
     >>> import tensorgraph as tg
@@ -256,6 +258,7 @@ reciprocal_gaps: Op = op(
         [np.stack([0 * x if i == j else 1 / (w[..., j] - x) for j in range(w.shape[-1])], -1)
          for i, x in enumerate(np.moveaxis(w, -1, 0))], -2),
     examples=(((np.array([0.3, 1.0, 2.5]),), {}), ((np.array([[0.3, 1.0], [-1.0, 2.0]]),), {})),
+    on_numpy="it is little beside the routine of LAPACK's that it belongs to",
     doc="1 / (w[j] - w[i]) and 0 on the diagonal; equal ones raise `numpy.linalg.LinAlgError`.",
 )  # fmt: skip
 
@@ -289,6 +292,7 @@ eigh_parts: Op = op(
     traits=("internal",), flops=lambda a: 9 * a.size * a.shape[-1],
     oracle=lambda a: tuple(np.linalg.eigh(symmetric(np.asarray(a, np.float64)))),
     examples=(((POSITIVE,), {}), ((STACK,), {}), ((np.zeros((0, 0)),), {})),
+    on_numpy="it is one of LAPACK's routines",
     doc="""Eigenvalues and eigenvectors of symmetric matrices: what `eigh` is made of.
 
     >>> import tensorgraph as tg
@@ -350,6 +354,7 @@ eigvalsh: Op = op(
     numpy=(np.linalg.eigvalsh,), vjp=dict(a=_eigvalsh_back), flops=lambda a: 2 * a.size * a.shape[-1],
     oracle=lambda a: np.sort(np.linalg.eigvals(symmetric(np.asarray(a, np.float64))).real, axis=-1),
     examples=(((POSITIVE,), {}), ((STACK,), {}), ((np.zeros((0, 0)),), {})),
+    on_numpy="it is one of LAPACK's routines",
     doc="""Eigenvalues of symmetric matrices (..., n, n) in growing order.
 
     The mean of a and its transpose is taken. The first derivative is right where eigenvalues are equal too, for what

@@ -130,6 +130,7 @@ pinv: Op = op(
     also=("pinverse",), synonyms={"rcond": "rtol"}, otherwise=_pinv_of_limits,
     oracle=lambda a, *, rtol=None: np.linalg.pinv(np.asarray(a, np.float64)),
     examples=(((TALL,), {}), ((PAIR,), {}), ((TALL.T,), {}), ((POSITIVE,), {}), ((TALL,), dict(rtol=0.01))),
+    on_numpy="it is made of one of LAPACK's factorisations",
     doc="""The Moore-Penrose inverse (..., n, m) of matrices (..., m, n), by singular values.
 
     Those up to `rtol` times the largest count as 0, a number or an array with one a matrix; by default max(m, n) times
@@ -349,6 +350,7 @@ expm: Op = op(
     "expm(a)", _expm, algebra, infer_rule=_square_infer, batch=unchanged, vjp=dict(a=_expm_back), also=("matrix_exp",),
     flops=lambda a: 30 * a.size * a.shape[-1], oracle=_expm_by_terms, domain=(-1.0, 1.0),
     examples=((((3, 3),), {}), (((2, 2, 2),), {}), ((3 * POSITIVE,), {}), (((0, 0),), {})),
+    on_numpy="it is made of BLAS's products and one of LAPACK's routines",
     doc="""The exponential of square matrices (..., n, n): the sum of all powers of a over factorials.
 
     By the Padé approximant of degree 13 with scaling and squaring, in float64: N. J. Higham, SIAM J. Matrix Anal. Appl.

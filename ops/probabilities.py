@@ -40,6 +40,7 @@ gammainc: Op = op(
         a=lambda g, a, x: g * gammainc_slope(a, x, i=1, j=0), x=lambda g, a, x: g * gammainc_slope(a, x, i=0, j=1)
     ),
     traits=("bounded above", "bounded below"),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="""The regularised lower incomplete gamma function P: the share of a gamma variate of shape a that is below x.
 
     NaN for negative a or x. It has all derivatives, by a too.
@@ -55,6 +56,7 @@ gammaincc = op(
         a=lambda g, a, x: -(g * gammainc_slope(a, x, i=1, j=0)), x=lambda g, a, x: -(g * gammainc_slope(a, x, i=0, j=1))
     ),
     traits=("bounded above", "bounded below"),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The regularised upper incomplete gamma function, 1 - `gammainc`, right also where that is tiny.",
 )  # fmt: skip
 gammainc_slope: Op = op(
@@ -66,12 +68,14 @@ gammainc_slope: Op = op(
         a=lambda g, a, x, i, j: g * gammainc_slope(a, x, i=i + 1, j=j),
         x=lambda g, a, x, i, j: g * gammainc_slope(a, x, i=i, j=j + 1),
     ),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The derivative of `gammainc`, i times by a and j times by x.",
 )  # fmt: skip
 betaln = op(
     "betaln(a, b)", lambda a, b: _in_float64(log_beta.betaln, a, b), elementwise, dtype="float",
     domain={"a": (1.3, 4.0), "b": (1.3, 4.0)}, flops=300, scratch=60, traits=("commutative",),
     vjp=dict(a=lambda g, a, b: g * polygamma_gap(a, b, n=0), b=lambda g, a, b: g * polygamma_gap(b, a, n=0)),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="""The logarithm of |B(a, b)|, the beta function Γ(a) Γ(b) / Γ(a + b), right also where these are huge.
 
     >>> import tensorgraph as tg
@@ -88,11 +92,13 @@ polygamma_gap: Op = op(
     vjp=dict(
         a=lambda g, a, b, n: g * polygamma_gap(a, b, n=n + 1), b=lambda g, a, b, n: -(g * polygamma(a + b, n=n + 1))
     ),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="`polygamma` of order n (0: `digamma`) of a, less that of a + b.",
 )  # fmt: skip
 log_ndtr = op(
     "log_ndtr(x)", lambda x: log_normal.log_ndtr(as_float(x)), elementwise, dtype="float", flops=100, scratch=30,
     vjp=dict(x=lambda g, x: g * log_ndtr_slope(x, n=1)), traits=("bounded above", "increasing"),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="""The logarithm of `ndtr`, right also where `ndtr` is 0 in its dtype.
 
     >>> import tensorgraph as tg
@@ -113,5 +119,6 @@ log_ndtr_slope: Op = op(
     dtype="float", infer_rule=_order, flops=200, scratch=40, traits=("internal",),
     examples=((((3, 4),), dict(n=1)), (((5,),), dict(n=2))),
     vjp=dict(x=lambda g, x, n: g * log_ndtr_slope(x, n=n + 1)),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The derivative of order n of `log_ndtr`.",
 )  # fmt: skip

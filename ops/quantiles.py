@@ -76,6 +76,7 @@ ranked = op(
         (((2, 3),), dict(places=())),
     ),
     oracle=lambda x, *, places, axis=-1: np.sort(x, axis).take(np.array(places, int), axis),
+    on_numpy="NumPy sorts, with vectors where the processor has them",
     doc="Of each line along an axis the elements at places in ascending order; NaN wins; ties share the gradient.",
 )  # fmt: skip
 

@@ -192,19 +192,20 @@ uniform = op(
 )  # fmt: skip
 normal = op(
     "normal(state, *, shape, dtype=None) -> z, state1", _normal, random, vjp=dict(state=None), check=_check,
-    infer_rule=_infer, batch=unchanged, examples=EXAMPLES,
+    native="random:native_normal", infer_rule=_infer, batch=unchanged, examples=EXAMPLES,
     doc="Standard normal numbers and the next state.",
 )  # fmt: skip
 standard_exponential = op(
     "standard_exponential(state, *, shape, dtype=None) -> e, state1", _standard_exponential, random,
     vjp=dict(state=None), check=_check, infer_rule=_infer, traits=("bounded below",), batch=unchanged,
-    examples=EXAMPLES,
+    native="random:native_exponential", examples=EXAMPLES,
     doc="Exponential numbers of mean 1 and the next state.",
 )  # fmt: skip
 standard_gamma = op(
     "standard_gamma(state, a, *, shape) -> x, state1", _standard_gamma, random, vjp=dict(state=None, a=None),
     infer_rule=_infer_gamma, check=lambda state, a, **attrs: _check(state), batch=_gamma_batch,
     examples=(((EXAMPLE, np.array([0.5, 3.0])), dict(shape=(4, 2))), ((SEVERAL, np.array(2.5)), dict(shape=(3,)))),
+    on_numpy="numbers are drawn and refused one after the other, by NumPy's routine",
     doc="""Gamma numbers of shape parameter a and scale 1, and the next state; NaN where a is negative.
 
     `tensorgraph.random.gamma` has the derivative by a.
@@ -212,7 +213,7 @@ standard_gamma = op(
 )  # fmt: skip
 integers = op(
     "integers(state, *, low: int, high: int, shape, dtype='int64') -> n, state1", _integers, random,
-    vjp=dict(state=None), check=_check, infer_rule=_infer_integers, batch=unchanged,
+    vjp=dict(state=None), check=_check, infer_rule=_infer_integers, batch=unchanged, native="random:native_integers",
     examples=(((EXAMPLE,), dict(low=-2, high=5, shape=(3, 2))), ((SEVERAL,), dict(low=0, high=2, shape=(4,)))),
     doc="Integers from low to below high, all as probable, and the next state.",
 )  # fmt: skip
@@ -220,12 +221,14 @@ permutation = op(
     "permutation(state, *, n: int) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
     batch=unchanged, infer_rule=_infer_permutation, traits=("positions",),
     examples=(((EXAMPLE,), dict(n=5)), ((SEVERAL,), dict(n=3))),
+    on_numpy="each step of NumPy's shuffle waits for the one before",
     doc="The integers below n in random order, and the next state.",
 )  # fmt: skip
 turns = op(
     "turns(state, *, size: int, draws: int) -> states, state1", _turns, structural, vjp=dict(state=None), check=_check,
     infer_rule=_infer_turns, batch=unchanged, traits=("internal",),
     examples=(((EXAMPLE,), dict(size=3, draws=2)), ((SEVERAL,), dict(size=0, draws=1))),
+    on_numpy="the states of a loop's turns are made once a loop",
     doc="""The states with which `size` turns of a loop begin, which draw `draws` times each, and the state after it.
 
     >>> import tensorgraph as tg

@@ -283,6 +283,7 @@ scan_share: Op = op(
     infer_rule=lambda x, *, axis, rest: Aval(_line(x, axis, False), float_dtype(x.dtype)), dtype="float",
     vjp=dict(x=_share_back), traits=("internal", "bounded above", "bounded below"), oracle=_shares,
     examples=((((3, 4),), {}), (((3, 4),), dict(axis=-1)), (((4, 3),), dict(rest=True)), (((0,),), {})),
+    on_numpy="each number waits for an exponential and a logarithm of the one before",
     doc="""The share of each exponential in the sum of the first ones along an axis, or what is left of 1, if `rest`.
 
     Made in wider floats of what came before, not of `logcumsumexp`, in which much less than a last place is lost.
@@ -293,6 +294,7 @@ logcumsumexp = op(
     infer_rule=lambda x, *, axis: Aval(_line(x, axis, False), float_dtype(x.dtype)), vjp=dict(x=_exp_back), flops=5,
     oracle=lambda x, *, axis=None: np.log(np.cumsum(np.exp(x), axis=axis)),
     examples=((((3, 4),), {}), (((3, 4),), dict(axis=0)), (((0,),), {})),
+    on_numpy="each number waits for an exponential and a logarithm of the one before",
     doc="log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats.",
 )  # fmt: skip
 

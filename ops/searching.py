@@ -58,6 +58,7 @@ searchsorted = op(
         ((np.array([2.0, 0.0, 1.0]), np.array([1.5]), np.array([1, 2, 0])), {}),
         ((np.zeros(0), np.array([1.5])), {}),
     ),
+    on_numpy="NumPy searches in what is sorted",
     doc="""Where in `x1`, one axis in ascending order, each element of `x2` would go.
 
     With `side` "left" before those equal to it, with "right" behind them; NaN counts as the largest. `sorter` holds the
@@ -84,6 +85,7 @@ isin = op(
         ((np.array([[1, 2], [3, 1]]), np.array([1, 5])), {}),
         ((np.array([0.5, 2.0]), np.array([2.0])), dict(invert=True)),
     ),
+    on_numpy="NumPy searches in what is sorted",
     doc="""Which elements of `x1` are among those of `x2`; which are not, if `invert`. A NaN equals none.
 
     >>> import tensorgraph as tg

@@ -218,6 +218,7 @@ segment_prod: Any = op(
     "segment_prod(data, segment_ids, *, num_segments: int)", _prod, indexing, infer_rule=_sum_infer, batch=_batch,
     vjp=dict(data=_prod_data, segment_ids=None), traits=("keeps order",), domain={"data": (0.5, 1.5)},
     flops=lambda data, segment_ids, *, num_segments: data.size, examples=EXAMPLES, oracle=_loop(np.prod, 1),
+    on_numpy="equal places wait for each other, and NumPy's ufunc.at goes through them",
     doc="""The product of the rows of each segment; 1 where there is none. See `segment_sum`.
 
     The gradient is right at zeros too.

@@ -108,6 +108,7 @@ not_zero: Op = op(
     "not_zero(s)", _not_zero, algebra, batch=unchanged, infer_rule=lambda s: s, flops=0,
     traits=("internal", "checks", "identity"),
     vjp=dict(s=lambda g: g), oracle=lambda s: s, examples=(((np.array([1.0, 2.0]),), {}),),
+    on_numpy="it is little beside the routine of LAPACK's that it belongs to",
     doc="Singular values; 0 among them raises `numpy.linalg.LinAlgError`.",
 )  # fmt: skip
 
@@ -119,6 +120,7 @@ svd_parts: Op = op(
         ((TALL,), dict(full_matrices=False)), ((PAIR,), dict(full_matrices=False)), ((POSITIVE - 0.7,), {}),
         ((TALL.T,), dict(full_matrices=False)), ((np.zeros((0, 2)),), dict(full_matrices=False)),
     ),
+    on_numpy="it is one of LAPACK's routines",
     doc="""Singular vectors and values: what `svd` is made of.
 
     >>> import tensorgraph as tg
@@ -196,6 +198,7 @@ svdvals: Op = op(
     vjp=dict(x=_svdvals_back), flops=lambda x: 4 * x.size * min(x.shape[-2:]),
     oracle=lambda x: np.linalg.svd(np.asarray(x, np.float64))[1],
     examples=(((TALL,), {}), ((PAIR,), {}), ((TALL.T,), {}), ((POSITIVE,), {}), ((np.zeros((0, 2)),), {})),
+    on_numpy="it is one of LAPACK's routines",
     doc="""Singular values of matrices (..., m, n) in falling order.
 
     The first derivative is right where they are equal too, for what treats them alike, as their sum.

@@ -85,6 +85,7 @@ inv: Op = op(
     also=("inverse",), flops=lambda a: 2 * a.size * a.shape[-1],
     oracle=lambda a: np.linalg.solve(np.asarray(a, np.float64), np.eye(a.shape[-1])),
     examples=(((WELL,), {}), ((SEVERAL,), {}), (((0, 0),), {}), (((0, 2, 2),), {})),
+    on_numpy="it is one of LAPACK's routines",
     doc="""The inverse of a square matrix (..., n, n), or of each in a batch.
 
     A singular matrix raises `numpy.linalg.LinAlgError`. `solve` is faster and more exact than a product with it.
@@ -159,6 +160,7 @@ solve: Op = op(
         ((WELL, (2, 3, 1)), {}),
         ((SEVERAL, (2, 3, 3, 1)), {}), (((0, 0), (0, 2)), {}), ((WELL, (3, 0)), {}),
     ),
+    on_numpy="it is one of LAPACK's routines",
     doc="""x of ``a @ x == b``: a is a square matrix (..., n, n), b a vector (n,) or columns (..., n, k).
 
     Leading axes broadcast. A singular matrix raises `numpy.linalg.LinAlgError`. The LU factors of a large matrix are
@@ -200,6 +202,7 @@ solve_factored: Op = op(
         ((WELL, (3, 2), np.zeros((3, 3)), np.full(3, -1)), {}),
         ((SEVERAL, (3, 3, 2), np.zeros((3, 3, 3)), np.full((3, 3), -1)), dict(transposed=True)),
     ),
+    on_numpy="it is one of LAPACK's routines",
     doc="`solve` of columns by the factors that a call of it has kept, or with the matrix transposed.",
 )  # fmt: skip
 
@@ -264,6 +267,7 @@ solve_triangular: Op = op(
         ((SEVERAL, (3, 3, 2)), dict(lower=True, trans=1)), ((WELL, (2, 3, 1)), dict(unit_diagonal=True)),
         ((WELL, (3, 1)), dict(lower=True, trans=1, unit_diagonal=True)), (((0, 0), (0, 2)), {}),
     ),
+    on_numpy="it is one of LAPACK's routines",
     doc="""x of ``a @ x == b`` where only one triangle of a counts: the upper one, or the lower if `lower`.
 
     With ``trans=1`` it is ``a.mT @ x == b``; with `unit_diagonal` the diagonal counts as 1. Shapes as those of
@@ -299,6 +303,7 @@ det: Op = op(
     vjp=dict(a=lambda g, a: _over_matrices(g) * cofactor(a)), flops=lambda a: (2 * a.size * a.shape[-1]) // 3,
     oracle=lambda a: np.prod(np.linalg.eigvals(np.asarray(a, np.float64)), axis=-1).real,
     examples=(((WELL,), {}), ((SEVERAL,), {}), (((0, 0),), {})),
+    on_numpy="it is made of one of LAPACK's factorisations",
     doc="""The determinant of a square matrix (..., n, n), or of each in a batch; of a matrix without rows it is 1.
 
     The first derivative is right for singular matrices as well, of which the second raises
@@ -352,6 +357,7 @@ cofactor: Op = op(
     "cofactor(a)", _cofactor, algebra, infer_rule=_square_infer, batch=unchanged, vjp=dict(a=_cofactor_back),
     traits=("internal",), oracle=_minors, flops=lambda a: 3 * a.size * a.shape[-1],
     examples=(((WELL,), {}), ((SEVERAL,), {})),
+    on_numpy="it is made of one of LAPACK's factorisations",
     doc="""The gradient of the determinant: of a matrix that has an inverse the determinant times its transpose.
 
     >>> import tensorgraph as tg
@@ -397,6 +403,7 @@ slogdet_parts: Op = op(
     oracle=lambda a: (np.sign(np.linalg.det(np.asarray(a, np.float64))),
                       total(np.log(np.linalg.svd(np.asarray(a, np.float64))[1]), -1)),
     examples=(((WELL,), {}), ((SEVERAL,), {})),
+    on_numpy="it is made of one of LAPACK's factorisations",
     doc="""The sign of the determinant and the logarithm of its magnitude: what `slogdet` is made of.
 
     >>> import tensorgraph as tg

@@ -61,6 +61,7 @@ sort = op(
     oracle=lambda x, *, axis=-1, descending=False, stable=True: np.flip(np.sort(x, axis), axis)
     if descending else np.sort(x, axis),
     examples=_SORTED,
+    on_numpy="NumPy sorts, with vectors where the processor has them",
     doc="""Elements in ascending order along an axis, NaN last; descending, NaN first.
 
     Ties stay in their old order, also in a descending sort: sorting is always stable. The gradient goes back to where
@@ -92,6 +93,7 @@ argsort = op(
     "argsort(x, *, axis=-1, descending: bool = False, stable: bool = True)", _argsort, indexing, numpy=(np.argsort,),
     methods=("argsort",), batch=shifted(), dtype="int", traits=("positions",), flops=_comparisons,
     scratch=lambda x, **attrs: 8 * x.size, infer_rule=_argsort_infer, oracle=_stable_order, examples=_SORTED,
+    on_numpy="NumPy sorts, with vectors where the processor has them",
     doc="""The positions that sort a tensor along an axis; NaN and ties as `sort`, which is stable.
 
     >>> import tensorgraph as tg
@@ -141,6 +143,7 @@ top_k = op(
     examples=(
         (((3, 5),), dict(k=2)), (((4, 3),), dict(k=3, axis=0, largest=False)), (((2, 3),), dict(k=0)),
     ),
+    on_numpy="NumPy sorts, with vectors where the processor has them",
     doc="""The k largest elements along an axis, in descending order, and their positions; the smallest, ascending, if
     not `largest`.
 

@@ -62,11 +62,13 @@ erfinv = op(
     "erfinv(x)", lambda x: gammas.erfinv(as_float(x)), elementwise, methods=("erfinv",), dtype="float",
     domain=(-0.9, 0.9), flops=150,
     scratch=20, vjp=dict(x=lambda g, out: g * (exp(out * out) / _SLOPE)),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The number whose error function is x; infinite at -1 and 1, NaN beyond.",
 )  # fmt: skip
 ndtri = op(
     "ndtri(p)", lambda p: gammas.ndtri(as_float(p)), elementwise, dtype="float", domain=(0.05, 0.95), flops=300,
     scratch=20, vjp=dict(p=lambda g, out: g / normal_density(out)),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="""The inverse of `ndtr`: the number below which a normal variate is with probability p.
 
     Infinite at 0 and 1, NaN beyond.
@@ -79,11 +81,13 @@ ndtri = op(
 lgamma = op(
     "lgamma(x)", lambda x: gammas.lgamma(as_float(x)), elementwise, also=("gammaln",), dtype="float", flops=100,
     scratch=20, domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g * digamma(x)),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers.",
 )  # fmt: skip
 digamma: Op = op(
     "digamma(x)", lambda x: gammas.digamma(as_float(x)), elementwise, also=("psi",), dtype="float", flops=100,
     scratch=20, domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g * polygamma(x, n=1)),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The derivative of `lgamma`; infinite at 0, NaN at negative whole numbers.",
 )  # fmt: skip
 
@@ -103,6 +107,7 @@ polygamma: Op = op(
     "polygamma(x, *, n: int)", lambda x, *, n: gammas.polygamma(as_float(x), _order(n)), elementwise, dtype="float",
     infer_rule=_polygamma_infer, flops=200, scratch=20, domain=(0.5, 3.0),
     vjp=dict(x=lambda g, x, n: g * polygamma(x, n=n + 1)), examples=((((3, 4),), dict(n=1)), (((5,),), dict(n=2))),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The derivative of order n of `digamma`.",
 )  # fmt: skip
 
@@ -114,5 +119,6 @@ def _gamma_slope(a: Any, x: Any) -> Any:
 gamma_slope = op(
     "gamma_slope(a, x)", _gamma_slope, elementwise, dtype="float", flops=300,
     scratch=100, domain={"a": (0.3, 5.0), "x": (0.2, 5.0)}, vjp=dict(a=None, x=None), traits=("internal",),
+    on_numpy="its series and fractions are long, and each number needs one of them",
     doc="The derivative by its shape a of a gamma variate x, held at its place in the distribution; no second one.",
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """Each word of kernels means the same as machine code and over NumPy, with every count of lanes."""
 
+import ctypes
 import os
 import re
 
@@ -76,6 +77,7 @@ PLAIN = {
     "opaque": "store_int(q, opaque(m) + opaque(3))",
     "wrapped": "store_int(q, wrapped(m * 6148914691236517205))\nstore_int(q + 8, wrapped(m - 7))",
     "product_high": "store_int(q, product_high(m - 9, m))\nstore_int(q + 8, product_high(-1, -m))",
+    "called": f"called({ctypes.cast(ctypes.memset, ctypes.c_void_p).value}, q + 8, m, 2 * SIZE)",
     "shifts of lanes": "stq(q, (iota() << 3) >> 1, LANES)\n"
     "stq(q + 8 * LANES, (iota() - 5) // 3 + (iota() - 5) % 4, LANES)",
 }

@@ -1,17 +1,20 @@
-"""Uniform numbers of kernels: those of NumPy's generator, to the last bit, in any number of blocks."""
+"""Random numbers of kernels: those of NumPy's generator, to the last bit, in any number of blocks."""
 
 import numpy as np
 import pytest
 from regions_running import run_rule
 
 import tensorgraph as tg
+from tensorgraph.compile.plan import plan
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.native import machine
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.words import load_int, product_high, store_int, word_at, wrapped
+from tensorgraph.ops.native import generator
 
 WAYS = [64, 32, *([0] if machine.available() else [])]
 UNIFORM = CATALOGUE["uniform"]
+TAILS = {"float32": 92, "float64": 1}  # draws with a number from beyond all layers
 
 
 @pytest.mark.parametrize("width", WAYS)
@@ -26,6 +29,41 @@ def test_uniform_numbers_are_those_of_the_forward(n, dtype, width):
         for blocks in (None, 3):
             for a, b in zip(run_rule(eq, {eq.inputs[0]: state}, width, blocks), expected, strict=True):
                 np.testing.assert_array_equal(a, b, strict=True)
+
+
+def drawn(op, state, width, **attrs):
+    """What a rule draws of a state, and what the forward does."""
+    state = np.array(state, np.uint64)
+    (eq,) = tg.trace(lambda s: op.public(s, **attrs), state).equations
+    return run_rule(eq, {eq.inputs[0]: state}, width), op.forward(state, **attrs)
+
+
+@pytest.mark.parametrize("width", WAYS[1:])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["normal", "standard_exponential"])
+def test_numbers_that_take_any_count_of_bits(name, dtype, width):
+    # a number of the second state is from the tail
+    for n, state in ((0, [1, 2, 3]), (60, [1, 2, TAILS[dtype]]), (9, [2**64 - 1, 2**63, 2**64 - 1]), (700, [5, 6, 0])):
+        for a, b in zip(*drawn(CATALOGUE[name], state, width, shape=(n,), dtype=dtype), strict=True):
+            np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8))
+
+
+@pytest.mark.parametrize("width", WAYS[1:])
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+def test_integers_of_any_range(dtype, width):
+    limits = np.iinfo(dtype)
+    for low, high in ((0, 10), (3, 4), (limits.min, limits.max + 1), (5, limits.max), (limits.min, 7)):
+        attrs = {"low": int(low), "high": int(high), "shape": (3, 5), "dtype": dtype}
+        for a, b in zip(*drawn(CATALOGUE["integers"], [1, 2, 3], width, **attrs), strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+
+
+def test_numpy_draws_where_its_routines_are_not_known(monkeypatch):
+    monkeypatch.setattr(generator, "is_known", lambda: False)
+    generator.layers.cache_clear()
+    steps = plan(tg.trace(lambda s: CATALOGUE["normal"].public(s, shape=(4,)), np.zeros(3, np.uint64)).transform())
+    generator.layers.cache_clear()
+    assert [step.on_host for step in steps.steps] == [True]
 
 
 def products(w, block, blocks):

@@ -1,11 +1,17 @@
 """Kernels of random draws: the numbers of NumPy's Philox generator, to the last bit."""
 
-# The plan: (1) a draw's counter begins at (1, 0, number of the draw, 0) and its first word counts blocks of four 64-bit
-# integers, each of ten rounds of two products, so that blocks of numbers are independent; (2) of an integer come one
-# float64 of 53 bits, or two float32 of 24, low half first; (3) the last, incomplete block is written number by number.
+# The plan for uniform ones: (1) a draw's counter begins at (1, 0, number of the draw, 0) and its first word counts
+# blocks of four 64-bit integers, each of ten rounds of two products, so that blocks of numbers are independent; (2) of
+# an integer come one float64 of 53 bits, or two float32 of 24, low half first; (3) the last, incomplete block is
+# written number by number. Normal ones take as many bits as they happen to need, one after the other: (1) some hundred
+# words are made as above; (2) of a word, or half of one, come the numbers of a layer and of a step, and the step times
+# the layer's width is the number where it is inside, as 99 of 100 are; (3) else NumPy's own routine, put to this place
+# in the stream, draws it and says how far it went. Its tables are asked of itself (`generator.py`). Other draws are
+# that routine from the beginning.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,25 +20,32 @@ from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Call
 from tensorgraph.native.words import (
+    called,
+    load,
     load_int,
     product_high,
     real,
+    select,
     store,
     store_int,
     word_at,
     wrapped,
 )  # fmt: skip
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
+from tensorgraph.ops.native.generator import at_word, generator_words, layers, parts_drawn, set_up
 
-__all__ = ["native_uniform", "philox", "unit"]
+__all__ = ["native_exponential", "native_integers", "native_normal", "native_uniform", "philox", "unit"]
 
 SIZE = 0  # a constant of every kernel
+STEPS, INTEGERS = 0, False  # of `normal` and of `drawn`
 
 # Salmon et al. 2011, as integers with a sign
 FACTOR_0, FACTOR_1 = 0xD2E7470EE14C6C93 - (1 << 64), 0xCA5A826395121157 - (1 << 64)
 STEP_0, STEP_1 = 0x9E3779B97F4A7C15 - (1 << 64), 0xBB67AE8584CAA73B - (1 << 64)
 ROUNDS = 10
 LARGE = 1 << 14  # numbers from which threads share a draw
+GROUPS = 64  # of four words that are made at once for what is drawn one after the other
+INTEGERS_DRAWN = tuple(map(np.dtype, ("int64", "uint64", "int32", "uint32")))
 
 
 def philox(count: Any, number: Any, key_0: Any, key_1: Any) -> Any:
@@ -74,18 +87,127 @@ def uniform(w: Any, block: Any, blocks: Any) -> None:
                 if g * each + k < n:
                     store(place + k * SIZE, unit(c[k * SIZE // 8], k % 2, SIZE == 8))
     if block == 0:
-        store_int(after, key_0)
-        store_int(after + 8, key_1)
-        store_int(after + 16, wrapped(number + 1))
+        leave_state(after, key_0, key_1, number)
+
+
+def leave_state(after: Any, key_0: Any, key_1: Any, number: Any) -> None:
+    """Write the state after a draw."""
+    store_int(after, key_0)
+    store_int(after + 8, key_1)
+    store_int(after + 16, wrapped(number + 1))
+
+
+def normal(w: Any, block: Any, blocks: Any) -> None:
+    """Normal numbers, and the state after them."""
+    state, n, out, after, words, table, fill, generator = [word_at(w, k) for k in static(8)]
+    key_0, key_1, number = load_int(state), load_int(state + 8), load_int(state + 16)
+    set_up(w, 7, key_0, key_1, number)
+    parts = 8 // SIZE  # of a word, each of which may make a number
+    each = 4 * parts
+    i, at = 0, 0
+    while i < n:
+        group = at // each
+        groups = min((n - i + each - 1) // each + 1, GROUPS)
+        for g in range(groups):
+            c = philox(group + g + 1, number, key_0, key_1)
+            for k in static(4):
+                store_int(words + g * 32 + k * 8, c[k])
+        begin, end = group * each, (group + groups) * each
+        while i < n and at < end:
+            r = load_int(words + (at - begin) // parts * 8)
+            if SIZE == 4:
+                r = (r >> ((at & 1) << 5)) & 0xFFFFFFFF
+            step = (r >> 9) & STEPS
+            layer = table + (r & 0xFF) * 16
+            x = real(step) * load(layer)
+            store(out + i * SIZE, select(r & 256 == 256, -x, x))
+            if step < load_int(layer + 8):
+                at += 1
+            else:
+                own = at // each
+                at_word(generator, own, at - own * each, words + (own - group) * 32, parts)
+                called(fill, generator, 1, out + i * SIZE)
+                at = parts_drawn(generator, parts)
+            i += 1
+    leave_state(after, key_0, key_1, number)
+
+
+def drawn(w: Any, block: Any, blocks: Any) -> None:
+    """What a routine of NumPy's draws, and the state after it."""
+    state, n, out, after, fill, generator = [word_at(w, k) for k in static(6)]
+    key_0, key_1, number = load_int(state), load_int(state + 8), load_int(state + 16)
+    set_up(w, 5, key_0, key_1, number)
+    if INTEGERS:
+        called(fill, generator, word_at(w, 9), word_at(w, 10), n, 0, out)
+    else:
+        called(fill, generator, n, out)
+    leave_state(after, key_0, key_1, number)
+
+
+def _places(call: Call, dtypes: Collection[Any]) -> list[Any] | None:
+    """The words of a draw of one state: of the state, the numbers and the state after them; None of several, and where
+    nobody wants the numbers."""
+    state, (out, after) = call.inputs[0], call.outputs
+    if state.shape != (3,) or state.strides != (8,) or out is None or out.dtype not in dtypes:
+        return None
+    if after is None:
+        after = call.scratch((3,), np.uint64, "a random state")
+    return [state.address(), out.size, out.address(), after.address()]
 
 
 def native_uniform(call: Call) -> bool:
     """Numbers of one state."""
-    (state,), (out, after) = call.inputs, call.outputs
-    if state.shape != (3,) or state.strides != (8,) or out is None or out.dtype not in SINGLE_OR_DOUBLE:
+    words = _places(call, SINGLE_OR_DOUBLE)
+    if words is None:
         return False
-    if after is None:
-        after = call.scratch((3,), np.uint64, "a random state")
-    words = [state.address(), out.size, out.address(), after.address()]
+    (out, _) = call.outputs
+    assert out is not None
     call.run(kernel(uniform, out.dtype), words, 4 if out.size >= LARGE else 1)
+    return True
+
+
+def native_normal(call: Call) -> bool:
+    """Normal numbers of one state."""
+    words = _places(call, SINGLE_OR_DOUBLE)
+    if words is None:
+        return False
+    (out, _) = call.outputs
+    assert out is not None
+    double = out.dtype == np.float64
+    table = layers(double)
+    own = generator_words(call, "random_standard_normal_fill" + ("" if double else "_f"))
+    if not table or own is None:
+        return False
+    words += [call.scratch((4 * GROUPS,), np.int64, "random words").address(), table]
+    call.run(kernel(normal, out.dtype, STEPS=(1 << (52 if double else 23)) - 1), words + own)
+    return True
+
+
+def native_exponential(call: Call) -> bool:
+    """Exponential numbers of one state."""
+    words = _places(call, SINGLE_OR_DOUBLE)
+    if words is None:
+        return False
+    (out, _) = call.outputs
+    assert out is not None
+    own = generator_words(call, "random_standard_exponential_fill" + ("" if out.dtype == np.float64 else "_f"))
+    if own is None:
+        return False
+    call.run(kernel(drawn, out.dtype, INTEGERS=False), words + own)
+    return True
+
+
+def native_integers(call: Call) -> bool:
+    """Integers of one state."""
+    words = _places(call, INTEGERS_DRAWN)
+    if words is None:
+        return False
+    (out, _) = call.outputs
+    assert out is not None
+    own = generator_words(call, f"random_bounded_uint{8 * out.dtype.itemsize}_fill")
+    if own is None:
+        return False
+    low, high = call.attrs["low"], call.attrs["high"]
+    limits = [(low + (1 << 63)) % (1 << 64) - (1 << 63), (high - 1 - low + (1 << 63)) % (1 << 64) - (1 << 63)]
+    call.run(kernel(drawn, "float64", INTEGERS=True), words + own + limits)
     return True

@@ -27,6 +27,7 @@ __all__ = ["KINDS", "Element", "Refusal", "number_text", "require_kernel"]
 KINDS = ("f4", "f8", "i8", "b1")
 """Types of numbers that kernels of regions compute with, as NumPy writes them."""
 
+_UNKNOWN = {"f2": "float16 is rounded after every operation, and kernels compute in 32 and 64 bits"}
 _ELEMENTS = {"f4": "float", "f8": "double", "i8": "i64", "b1": "i1"}
 _CASTS = {"f4": "float32", "f8": "float64", "i8": "int64"}
 CASTS: dict[str, Any] = {name: getattr(np, name) for name in _CASTS.values()}
@@ -41,7 +42,7 @@ def kind_of(aval: Any) -> str:
     """The type of a tensor's elements or of a number, as NumPy writes it."""
     kind: str = aval.dtype.str[1:]
     if kind not in KINDS:
-        raise Refusal(f"{aval.dtype} is not computed in generated kernels")
+        raise Refusal(_UNKNOWN.get(kind, f"kernels have no numbers of {aval.dtype}"))
     return kind
 
 

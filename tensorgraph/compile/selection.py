@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tensorgraph.compile.alike import Alike, key_of_equations, places_in
+from tensorgraph.compile.elements import Refusal
 from tensorgraph.compile.endings import ended, with_endings
+from tensorgraph.compile.generated import require_generated
 from tensorgraph.compile.layouts import Layout
 from tensorgraph.compile.regions import Region, regions
 from tensorgraph.compile.renaming import Renaming, renaming
+from tensorgraph.engine.op import elementwise, reduction
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.native.places import Address, Buffer, Call, Rule
 
@@ -211,7 +214,7 @@ class Selection:
         else:
             rule = self.rule_of(eq)
             if rule is None:
-                why = f"no kernel is written for {eq.op.name}"
+                why = eq.op.on_numpy or _not_generated(eq) or f"no kernel is written for {eq.op.name}"
             else:
                 missing = 0 if eq.op.signature.variadic or eq.residuals else len(eq.op.residuals)
                 places = [layout.places[var] if var in read else None for var in eq.outputs]
@@ -234,6 +237,17 @@ class Selection:
 
 def _alone(eq: Equation) -> Region:
     return Region((eq,), (), ())
+
+
+def _not_generated(eq: Equation) -> str:
+    """Why no kernel is generated of an elementwise equation or a reduction; nothing for others."""
+    if eq.op.kind not in (elementwise, reduction):
+        return ""
+    try:
+        require_generated(eq)
+    except Refusal as error:
+        return str(error)
+    return ""
 
 
 def _type(var: Var) -> str:

@@ -177,6 +177,8 @@ class Op:
     native : str or callable or None
         What the compiler makes of a call: a rule that is given a `tensorgraph.native.places.Call`, by itself or as
         ``"module:function"`` of `tensorgraph.ops.native`, which is loaded at first use. None: the forward is called.
+    on_numpy : str
+        Where no rule is written: why compiled functions leave it to NumPy, for `explain()`.
     direct : bool
         Whether eager calls run these kernels too where there are some: see `tensorgraph.engine.direct`. Those of an
         elementwise op are made of its formula, and of its derivative rules, for large arrays.
@@ -208,6 +210,7 @@ class Op:
     flops: Callable[..., float] | float | None = None
     scratch: Callable[..., float] | float = 0.0
     native: Callable[..., bool] | str | None = None
+    on_numpy: str = ""
     direct: bool = False
     traits: frozenset[str] = frozenset()
     batch: Callable[..., Any] | None = None

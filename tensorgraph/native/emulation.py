@@ -14,7 +14,16 @@ from tensorgraph.native.lowering import static
 from tensorgraph.native.sources import names_of
 from tensorgraph.native.words import WORDS, Word
 
-__all__ = ["Emulation"]
+__all__ = ["Emulation", "lend_to_all"]
+
+_tables: list[Any] = []  # arrays of the process that any kernel may read
+
+
+def lend_to_all(array: Any) -> int:
+    """Let all kernels read an array that stays for good; its address."""
+    array.flags.writeable = False
+    _tables.append(array)
+    return int(array.__array_interface__["data"][0])
 
 
 class Lanes(np.ndarray[Any, Any]):
@@ -50,7 +59,7 @@ class Emulation:
         self.lanes = width // self.dtype.itemsize
         self.ranges: list[tuple[int, int, bool]] = []
         self.fixed = {"LANES": self.lanes, "SIZE": self.dtype.itemsize, "BYTES": width, "static": static}
-        for array in arrays:
+        for array in (*arrays, *_tables):
             self.lend(array)
 
     def lend(self, array: Any) -> int:
@@ -90,6 +99,10 @@ class Emulation:
         if data:
             self._check(int(p), len(data), True)
             ctypes.memmove(int(p), data, len(data))
+
+    def called(self, function: int, *given: int) -> None:
+        """What a C function does is not checked."""
+        ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(given))(function)(*given)
 
     # values ----------------------------------------------------------------------------------------------------------
 

@@ -230,8 +230,7 @@ def stw(c: Arithmetic, p: Any, v: Any, n: Any) -> None:
 def prefetch(c: Arithmetic, p: Any) -> None:
     """Have the processor fetch what lies at an address: a hint."""
     pointer = Value("ptr", c.code.address(c.to_int(p)))
-    one = [Value("i32", k) for k in ("0", "3", "1")]
-    c.code.call("void", "llvm.prefetch.p0", pointer, *one)
+    c.code.call("void", "llvm.prefetch.p0", pointer, *[Value("i32", k) for k in "031"])
 
 
 # making and converting -----------------------------------------------------------------------------------------------
@@ -492,3 +491,10 @@ def product_high(c: Arithmetic, a: Any, b: Any) -> Value:
     whole = c.code.emit("i128", f"mul i128 {wide[0].name}, {wide[1].name}")
     high = c.code.emit("i128", f"lshr i128 {whole.name}, 64")
     return c.code.emit("i64", f"trunc i128 {high.name} to i64")
+
+
+@word(lambda m, function, *given: m.called(function, *given))
+def called(c: Arithmetic, function: Any, *given: Any) -> None:
+    """Call a C function of integers at an address; what it gives is let go."""
+    arguments = ", ".join(f"i64 {c.to_int(x).name}" for x in given)
+    c.code.put(f"call void {c.code.address(c.to_int(function))}({arguments})")
