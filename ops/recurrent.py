@@ -287,7 +287,7 @@ def _backward_flops(gates: int, each: int) -> Callable[..., int]:
         (batch, time, inputs), units = x.shape, recurrent.shape[0]
         width = gates * units
         products = (want[0] + want[1]) * inputs + (1 + want[2]) * units
-        return batch * time * (2 * products * width + any(want[3:]) * width + each * units)
+        return int(batch * time * (2 * products * width + any(want[3:]) * width + each * units))
 
     return flops
 

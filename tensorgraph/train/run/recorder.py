@@ -312,6 +312,10 @@ class Recorder:
                 self._board.tell(record)
         return record
 
+    def compiled(self, loop: Loop, **told: Any) -> None:
+        """Tell that steps of another number of samples were compiled."""
+        self.tell(loop, "compiled", **told)
+
     def step_done(self, loop: Loop, loss: float) -> None:
         """Tell a step, if it is time to, or the last one of an epoch."""
         training, every = loop.training, self.options.step_events
