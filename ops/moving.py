@@ -141,7 +141,7 @@ def flipud(x: TensorLike) -> Tensor:
 @function(numpy=(np.ravel,), methods=("ravel",), examples=((((2, 3),), {}), (((),), {})))
 def ravel(x: TensorLike) -> Tensor:
     """All elements along one axis."""
-    return shape.reshape.public(x, shape=(-1,) if of(x, "ravel: x").size else (0,))  # type: ignore[no-any-return]
+    return shape.reshape.public(of(x, "ravel: x"), shape=(-1,))  # type: ignore[no-any-return]
 
 
 @function(

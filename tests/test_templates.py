@@ -1,6 +1,7 @@
 """Templates of functions: traced at a few sizes, equal at every other one, and values as graphs are."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -49,7 +50,17 @@ FUNCTIONS = {
     "parts": (lambda x: tg.concatenate([x, x[: x.shape[0] // 2], x[: x.shape[0] // 2]]), [tg.f32["N"]], {}),
     "sixth": (lambda x: x + x.shape[0] ** 2 / x.size, [tg.f32["N", 6]], {}),
     "mapped": (tg.vmap(tg.grad(lambda x: (x**3).sum())), [tg.f32["N", 3]], {}),
-}
+    "quotient": (lambda x, y: x * (x.shape[0] / y.shape[0]), [tg.f32["N"], tg.f32["M"]], {}),
+    "over a root": (lambda x, y: x * (1 / math.sqrt(y.shape[0])), [tg.f32["N"], tg.f32["M"]], {}),
+    "over a multiple's root": (lambda x: x * (2 / math.sqrt(3 * x.shape[0])), [tg.f32["N"]], {}),
+    "a tenth": (lambda x: x * (x.shape[0] / 10), [tg.f32["N"]], {}),
+    "times a tenth": (lambda x: x * (x.shape[0] * 0.1), [tg.f32["N"]], {}),
+    "mean of every second": (lambda x: tg.grad(lambda y: (y[::2] ** 2).mean())(x), [tg.f32["N", 3]], {}),
+    "behind half of the other": (lambda x, y: y[x.shape[0] // 2 :] * 2.0, [tg.f32["N"], tg.f32["M"]], {"M": 40}),
+    "image": (lambda x: tg.max_pool2d(x[..., 1:-1, 1:-1], 2).reshape(len(x), -1), [tg.f32["K", 2, "N", "M"]],
+              {"N": 2, "M": 4}),
+    "chunks that few rows do not give": (lambda x: tg.chunk(x[::2], 2)[1] * 2.0, [tg.f32["N", 4]], {}),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -63,6 +74,37 @@ def test_a_template_is_the_trace_at_every_size(name):
         sizes = {dim: sizes[dim] for dim in template.dims}
         at = tg.tree_map(functools.partial(concrete, sizes), types)
         assert template.at(**sizes) == tg.trace(function, *at) == again.at(**sizes), sizes
+
+
+@pytest.mark.parametrize("name", ["over a root", "over a multiple's root", "a tenth", "times a tenth"])
+def test_a_float_that_two_expressions_give_at_some_sizes_is_told_by_the_right_one(name):
+    function, types, _ = FUNCTIONS[name]
+    template = tg.trace(function, *types)
+    for n in (2, 3, 6, 7, 8, 15, 17, 18, 19, 20, 24, 40, 41, 128):
+        assert template.at(**dict.fromkeys(template.dims, n)).equations
+
+
+def test_what_few_rows_do_not_have_does_not_keep_a_template_from_its_uses():
+    template = tg.trace(FUNCTIONS["chunks that few rows do not give"][0], tg.f32["N", 4])
+    assert template(tg.ones((7, 4))).shape == (2, 4) and template.fitting() == {"N": 12}
+
+
+def test_no_rows_are_flattened_as_many_are():
+    template = tg.trace(lambda x: tg.ravel(x) * 2.0, tg.f32["N", 3])
+    assert template.at(N=0) == tg.trace(lambda x: tg.ravel(x) * 2.0, tg.f32[0, 3])
+
+
+def front(x, y):
+    return (y[: x.shape[0] - 1] ** 2).mean()
+
+
+def test_a_pass_gives_what_it_makes_where_its_text_is_another_function():
+    template = tg.trace(front, tg.f32["N", 4], tg.f32[4])
+    y = tg.tensor([1.0, 2.0, 3.0, 4.0])
+    for lifted in (template.simplify(), template.transform()):
+        assert lifted(tg.ones((2, 4)), y) == 1.0 and tg.parse(str(lifted)) == lifted
+    gradient = tg.trace(tg.grad(front, 1), tg.f32["N", 4], tg.f32["N", 4]).differentiate()
+    assert gradient.at(N=1) == tg.trace(tg.grad(front, 1), tg.f32[1, 4], tg.f32[1, 4]).differentiate()
 
 
 def concrete(sizes, leaf):

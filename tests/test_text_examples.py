@@ -114,7 +114,7 @@ def test_a_step_has_an_update_of_its_own(
     assert "its own update: leave --lr out" in capsys.readouterr().err
     np.savez("wide.npz", x=np.zeros((40, 65), "f4"), y=np.arange(40) % 10)
     assert main([*command[:-1], "wide.npz"]) == 2
-    assert "the step takes a batch of samples and one of labels" in capsys.readouterr().err
+    assert "the step takes a batch of samples, and one of labels or nothing more" in capsys.readouterr().err
     Path("fixed.tg.py").write_text(
         "def step(x: f32[16, 64], y: i64[16], *, net: Linear[64, 10], sgd: SGD):\n"
         "    loss = softmax_cross_entropy(net(x), y)\n"
@@ -122,6 +122,14 @@ def test_a_step_has_an_update_of_its_own(
     )
     pytest.importorskip("safetensors")
     assert main(["train", "fixed.tg.py", "--data", "data.npz", "--epochs", "1", "--batch-size", "7"]) == 0
+    assert "epoch 1/1" in capsys.readouterr().out
+    Path("again.tg.py").write_text(
+        "def step(x: f32[N, 64], *, there: Linear[64, 8], back: Linear[8, 64], sgd: SGD):\n"
+        "    loss = mean((back(there(x)) - x) ** 2)\n"
+        "    params = parameters([there, back])\n"
+        "    sgd(params, gradients(loss, params))\n    return loss\n"
+    )
+    assert main(["train", "again.tg.py", "--data", "data.npz", "--epochs", "1"]) == 0  # which takes no labels
     assert "epoch 1/1" in capsys.readouterr().out
 
 

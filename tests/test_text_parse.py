@@ -137,6 +137,7 @@ def test_a_swap_of_cells_keeps_the_values_at_entry():
     ("body", "place", "message"),
     [
         ("return rleu(x)", (2, 12), "no op is called 'rleu'; did you mean 'relu'"),
+        ("return relu(repeat(x, 2))", (2, 17), r"'repeat': tg.repeat\(x, repeats\) is made of ops"),
         ("return x.sun()", (2, 12), "no method 'sun' here; did you mean 'sum'"),
         ("return softmax(x, axsi=0)", (2, 23), "no argument 'axsi'; did you mean 'axis'"),
         ("return x + y[0] + zz", (2, 23), "'zz' is not known here"),

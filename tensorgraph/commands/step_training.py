@@ -45,11 +45,12 @@ def train_by_step(plan: Plan, *, check: bool = False) -> int:
     count = sum(decl.aval.size for decl in trained)
     print(f"{plan.name}: {len(graph.equations)} ops, {count:,} parameters in {len(trained)} tensors")
     print(f"{parts.name}: {len(parts.training):,} samples to train on, {len(parts.test):,} to test on")
+    takes = 1 if len(graph.in_tree.children) == 1 else 2  # an autoencoder's has no use for labels
     model.train()
     try:
-        model.graph(*next(iter(loader)))
+        model.graph(*next(iter(loader))[:takes])
     except (TypeError, ValueError) as error:
-        said = f"the step takes a batch of samples and one of labels: {one_line(error)}"
+        said = f"the step takes a batch of samples, and one of labels or nothing more: {one_line(error)}"
         raise CommandError(f"{plan.name}: {said}") from error
     if check:
         print(f"an update of its own, {epochs} epochs: nothing was trained")
@@ -59,7 +60,7 @@ def train_by_step(plan: Plan, *, check: bool = False) -> int:
     for epoch in range(epochs):
         began, losses = time.perf_counter(), []
         for batch in loader:
-            losses.append(_loss(model(*batch)))
+            losses.append(_loss(model(*batch[:takes])))
         took = time.perf_counter() - began
         print(f"epoch {epoch + 1}/{epochs}  loss {np.mean(losses):.4f}  {took:.2f} s")
     model.eval()

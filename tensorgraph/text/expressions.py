@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.calling import given
+from tensorgraph.engine.functions import call_of, function_named
 from tensorgraph.engine.numbers import TracedNumber, is_number
 from tensorgraph.engine.op import CATALOGUE, Op, op_named, usual_want
 from tensorgraph.engine.tensor import Tensor
@@ -350,7 +351,8 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
     if op is None or "higher order" in op.traits:
         known = [*(name for name, op in CATALOGUE.items() if "higher order" not in op.traits), *SPECIAL, *WRITTEN_SO]
         known += scene.definition.seen()
-        scene.fail(node.func, f"no op is called {name!r}{nearest(name, known)}")
+        made = f": {call_of(name)} is made of ops, and its text when traced shows which" if function_named(name) else ""
+        scene.fail(node.func, f"no op is called {name!r}{made}{nearest(name, known)}")
     return _call(scene, node, op, args, kwargs)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tensorgraph.text.scene import Scene, opened, show
 
-__all__ = ["arithmetic", "integer", "is_static", "literal", "named", "table"]
+__all__ = ["ARITHMETIC", "arithmetic", "integer", "is_static", "literal", "named", "table"]
 
 ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,

@@ -115,10 +115,13 @@ def others(
                 yield given, other
 
 
-def generalised(samples: Sequence[Sample], lenient: bool = False) -> Graph:
+def generalised(
+    samples: Sequence[Sample], lenient: bool = False, doubts: dict[tuple[int, ...], dict[str, int]] | None = None
+) -> Graph:
     """The graph of the first sample, with a `Size` or a `Ratio` wherever a number follows the sizes.
 
-    `lenient`: samples that are another program are left out, and a number that nothing tells is ``?``.
+    `lenient`: samples that are another program are left out, and a number that nothing tells is ``?``. `doubts` gets
+    sizes at which floats may be other ones than these samples tell.
 
     Raises
     ------
@@ -134,7 +137,10 @@ def generalised(samples: Sequence[Sample], lenient: bool = False) -> Graph:
         _require_alike(first, other, sizes, other_sizes)
     terms = Names([given for given, _ in samples])
     graphs = [graph for _, graph in samples]
-    return _Copy(terms, graphs, lenient).graph(every)
+    made = _Copy(terms, graphs, lenient).graph(every)
+    if doubts is not None:
+        doubts.update(terms.doubts)
+    return made
 
 
 def written(sizes: Mapping[str, int]) -> str:

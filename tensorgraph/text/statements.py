@@ -19,7 +19,7 @@ from tensorgraph.text.further import every_error
 from tensorgraph.text.scene import CellName, Scene, Unknown, opened, show
 from tensorgraph.text.sequences import sequence
 
-__all__ = ["HOLDS", "run"]
+__all__ = ["run"]
 
 MOST_SCOPES = 30
 HOLDS = "the text holds for"  # some sizes

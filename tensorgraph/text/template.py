@@ -26,7 +26,6 @@ from tensorgraph.text.exampled import Exampled
 from tensorgraph.text.parse import Syntax
 from tensorgraph.text.printing import first_difference
 from tensorgraph.text.sizes import SizeError, generalised, others, written
-from tensorgraph.text.statements import HOLDS
 
 __all__ = ["Made", "Template", "dimensions", "graph_said", "parse"]
 
@@ -127,7 +126,7 @@ class Template(Exampled):
         self, text: str, syntax: Syntax, arrays: Any, node: ast.FunctionDef, types: tuple[Any, ...],
         dims: tuple[str, ...], made: Made | None = None,
     ) -> None:  # fmt: skip
-        self._lifts = False  # whether a pass makes it, of which the text is as good
+        self._lifts = False  # whether a pass makes it, which tells more than its text
         self._tell: Callable[[], Template] | None = None  # makes the one that has the text, where this has the head
         self._made = made  # what makes the graph of some sizes anew: the function traced, a pass on what it was made of
         self._text = text
@@ -174,26 +173,29 @@ class Template(Exampled):
         return self._instances[sizes]
 
     def _verified(self, sizes: Mapping[str, int]) -> Graph:
-        """The graph of the text, and where it is known what it was made of, that itself, if it is equal."""
+        """The graph of the text, and where it is known what it was made of, that itself, if it is equal.
+
+        What a pass makes is right whatever the text: a pass may find more to do at some size, as a division by 2.
+        """
         if self._made is None:
             return self._syntax.graph(self.name, self.arrays, self._types, sizes)
         made = self._made(sizes)
-        if self._tell is not None:
+        if self._lifts or self._tell is not None:
             return made
-        try:
-            said = self._syntax.graph(self.name, self.arrays, self._types, sizes)
-        except ParseError as error:
-            if self._lifts and HOLDS in error.message:  # it is known what is so there
-                return made
-            raise SizeError(f"{self.name}: the template does not hold at {written(sizes)}: {error}") from error
-        if made != said and self._lifts:  # a pass may find more to do at some size, as a division by 2: it need not
-            return said
+        said = self.said(sizes)
         if made != said:
             raise SizeError(
                 f"{self.name} does something else at {written(sizes)} than at the sizes that its template was made "
                 f"from: {first_difference(said, made)}. Trace it for these sizes by themselves"
             )
         return made
+
+    def said(self, sizes: Mapping[str, int]) -> Graph:
+        """The graph that the text is for these sizes."""
+        try:
+            return self._syntax.graph(self.name, self.arrays, self._types, sizes)
+        except ParseError as error:
+            raise SizeError(f"{self.name}: the template does not hold at {written(sizes)}: {error}") from error
 
     @property
     def _unfit(self) -> tuple[type[Exception], ...]:
@@ -223,13 +225,13 @@ class Template(Exampled):
         free = [d for d in self.dims if d not in dims]
         failures: list[Exception] = []
         before = len(self._syntax.work)
-        for probe in self._probes(len(free)):
+        for probe in self._probes(free):
             sizes = dims | dict(zip(free, probe, strict=True))
             try:
                 self.at(**sizes)
             except self._unfit as error:
                 failures.append(error)
-                if len(failures) == 3 and len({str(f) for f in failures}) == 1:
+                if self._made is None and len(failures) == 3 and len({str(f) for f in failures}) == 1:
                     break  # it has nothing to do with the sizes
                 if len(failures) > len(PROBES) and sum(self._syntax.work[before:]) > MOST_WORK:
                     break
@@ -237,10 +239,11 @@ class Template(Exampled):
                 return sizes
         raise failures[0]
 
-    def _probes(self, count: int) -> Iterator[tuple[int, ...]]:
-        """Sizes to try for so many dimensions: unlike ones first, then those that the text's own numbers suggest."""
-        for probe in PROBES:
-            yield tuple(probe[i % len(probe)] for i in range(count))
+    def _probes(self, free: Sequence[str]) -> Iterator[tuple[int, ...]]:
+        """Sizes to try: unlike ones first, those that there are graphs of, those that the text's numbers suggest."""
+        count = len(free)
+        yield from dict.fromkeys(tuple(probe[i % len(probe)] for i in range(count)) for probe in PROBES)
+        yield from [tuple(known[self.dims.index(dim)] for dim in free) for known in self._instances]
         numbers = {n.value for n in ast.walk(self.node) if isinstance(n, ast.Constant) and type(n.value) is int}
         used = sorted(n for n in numbers if 1 < n <= LARGEST_PROBE)[:8]
         likely = dict.fromkeys((1, 2, *used, min(math.lcm(*used), LARGEST_PROBE), *[2 * n for n in used], 3, 4))
@@ -294,12 +297,14 @@ class Template(Exampled):
 
     @cached_property
     def _keys(self) -> tuple[tuple[tuple[int, ...], Any], ...]:
-        """The graphs at three fixed sizes, or those of them that there are."""
+        """The graphs at three fixed sizes, or those of them that there are: of a pass those that its text says."""
         found = []
         for probe in FIXED:
             sizes = tuple(probe[i % len(probe)] for i in range(len(self.dims)))
             with contextlib.suppress(*self._unfit):
-                found.append((sizes, self.at(**dict(zip(self.dims, sizes, strict=True))).key()))
+                given = dict(zip(self.dims, sizes, strict=True))
+                told = self._lifts and self._tell is None and graph_said(self, given)
+                found.append((sizes, (told or self.at(**given)).key()))
             if len(found) == 3:
                 break
         return tuple(found) or ((tuple(self.fitting().values()), self.example().key()),)
@@ -490,7 +495,6 @@ class Template(Exampled):
 Made = Callable[[Mapping[str, int]], Graph]
 FIXED = ((5, 7, 11, 13, 17, 19), (4, 6, 8, 10, 12, 14), (12,), (64,), (1,), (2520,), (3,), (5,), (8,), (16,), (32,),
          (2, 3, 5, 7, 11, 13))  # fmt: skip
-MOST_INSTANCES = 64
 PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
-MOST_PROBES, LARGEST_PROBE = 150, 10_000
+MOST_INSTANCES, MOST_PROBES, LARGEST_PROBE = 64, 150, 10_000
 MOST_WORK = 20_000  # statements and equations that are read in looking for sizes

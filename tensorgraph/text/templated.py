@@ -29,6 +29,7 @@ from tensorgraph.text.template import Made, Template, graph_said, parse
 __all__ = ["TemplateCost", "lifted", "templated", "traced", "unfolded", "untold"]
 
 FOLDING = ("constants.folded", "constants.uniform")  # rules that may be left out
+MOST_DOUBTS = 3  # times that more samples are taken, where floats may be told by several expressions
 MOST_EQUATIONS = 3_000  # of an instance that tells what its loops are
 NEAR = 30  # times a size at which a template is tried that is longer at larger sizes
 SMALL = (3, 2, 1, 0)  # sizes at which loops may have no turns, or the first be the last
@@ -244,11 +245,14 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
     try:
         return _from(sizes, first, make, dims, types, lifts)
     except SizeError:
-        falling = {dim: sizes[dim] * 8**k for k, dim in enumerate(reversed(dims))}  # one may have to be under another
-        if 1 < len(dims) < 4:
+        for order in (dims[::-1], dims) if 1 < len(dims) < 4 else ():  # one may have to be under another
+            apart = {dim: sizes[dim] * 8 ** order.index(dim) for dim in dims}
             with contextlib.suppress(Exception):
-                template = _from(falling, make(falling), make, dims, types, lifts)
-                template.at(**sizes)  # it holds there too
+                template = _from(apart, make(apart), make, dims, types, lifts)
+                for values in itertools.permutations(sizes.values()):  # it holds there too
+                    given = dict(zip(dims, values, strict=True))
+                    if not _unfit(make, given):
+                        template.at(**given)
                 return template
         raise
 
@@ -308,7 +312,15 @@ def _from(
                 f"{written(at)} {type(why).__name__}{_raised_in(why)}: {why}. Write {sizes[dim]} for {dim}"
             ) from why
     known = list(dict.fromkeys((*types, *classes_of(first.in_tree), *classes_of(first.out_tree))))
-    text, is_folded = _text(samples, dims, make, known)
+    for _ in range(MOST_DOUBTS):
+        doubts: dict[tuple[int, ...], dict[str, int]] = {}
+        text, is_folded = _text(samples, dims, make, known, doubts)
+        told = len(samples)
+        for doubted in doubts.values():
+            with contextlib.suppress(Exception):  # the function may refuse these sizes in any way
+                samples.append((doubted, tried(doubted)))
+        if told == len(samples):
+            break
     template = parse(text, arrays_of(first), types=known)
     if not isinstance(template, Template) or set(template.dims) != set(dims):
         raise SizeError(f"{first.name}: no argument has the sizes {', '.join(dims)}")
@@ -319,7 +331,6 @@ def _from(
         template._instances.clear()
         template._made = _constantly(graph)
         template.at(**given)
-    template._lifts = lifts
     if not is_folded:
         template._print = functools.partial(_folded, template, samples, known)
     template._instances = {tuple(given[dim] for dim in dims): graph for given, graph in samples}
@@ -329,17 +340,18 @@ def _from(
     except Exception:  # there is none: the function may refuse these sizes in any way
         pass
     else:
-        template.at(**further)
-    template._made = make
+        template.said(further) if lifts else template.at(**further)
+    template._made, template._lifts = make, lifts
     return template
 
 
 def _text(
-    samples: Sequence[Sample], dims: Sequence[str], make: Made | None = None, types: Sequence[Any] = ()
-) -> tuple[str, bool]:
-    """What these graphs share, as a text, and whether that is functions that call each other."""
+    samples: Sequence[Sample], dims: Sequence[str], make: Made | None = None, types: Sequence[Any] = (),
+    doubts: dict[tuple[int, ...], dict[str, int]] | None = None,
+) -> tuple[str, bool]:  # fmt: skip
+    """What these graphs share, as a text, and whether that is functions that call each other; see `generalised`."""
     try:
-        return to_text(generalised(samples), taken=dims), False
+        return to_text(generalised(samples, doubts=doubts), taken=dims), False
     except SizeError as error:
         with contextlib.suppress(SizeError):
             text = rolled(samples, dims)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations_with_replacement, product
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, combinations_with_replacement, product
 from math import gcd, prod
 from typing import Any
+
+from tensorgraph.text.numbers import ARITHMETIC
 
 __all__ = ["Names"]
 
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
+LARGEST = 1e15
+NEAR = range(2, 25)
 
 
 class Names:
@@ -20,6 +25,7 @@ class Names:
         self.dims = list(sizes[0])
         self.column = {dim: [given[dim] for given in sizes] for dim in self.dims}
         self.known: dict[Any, str | None] = {}
+        self.doubts: dict[tuple[int, ...], dict[str, int]] = {}  # sizes at which floats that are alike here differ
 
     def of(self, values: tuple[int, ...]) -> str | None:
         """The plainest term in the dimensions with these values; None where there is none."""
@@ -31,8 +37,20 @@ class Names:
         """As `of`, of floats: a number beside or over a size, or a power of one."""
         key = ("float", *values)
         if key not in self.known:
-            self.known[key] = next((name for name, given in self.ratios(values) if given == list(values)), None)
+            found = list(dict.fromkeys(name for name, given in self.ratios(values) if given == list(values)))
+            self.known[key] = found[0] if found else None
+            for other in found[1:]:
+                self._doubt(found[0], other)
         return self.known[key]
+
+    def _doubt(self, one: str, other: str) -> None:
+        """Note the first sizes at which two expressions round to other floats, such as ``N / 10`` and ``N * 0.1``."""
+        a, b = (ast.parse(text, mode="eval").body for text in (one, other))
+        for dim, size in product(self.dims, NEAR):
+            sizes = {**self.sizes[0], dim: size}
+            if _at(a, sizes) != _at(b, sizes):
+                self.doubts[tuple(sizes.values())] = sizes
+                return
 
     def terms(self, values: tuple[int, ...]) -> Iterator[tuple[str, list[int]]]:
         """Terms in the dimensions that may be meant, the plainest first, and their values."""
@@ -71,6 +89,29 @@ class Names:
             for more in (-1, 1):
                 yield f"{dim}*({dim}{more:+d})//2", [size * (size + more) // 2 for size in column[dim]]
         yield from self.of_parts(values)
+        yield from self.of_planes(values)
+
+    def of_planes(self, values: tuple[int, ...]) -> Iterator[tuple[str, list[int]]]:
+        """What stands on two dimensions, each cut, padded or halved: ``(H-2)*(W-2)``, ``8*N*((H+1)//2)*((W+1)//2)``."""
+        parts: dict[str, list[tuple[str, list[int]]]] = {dim: [] for dim in self.dims}
+        for dim, k, more in product(self.dims, range(1, 5), range(-4, 5)):
+            text = f"{dim}{more:+d}" if more else dim
+            if k > 1:
+                text = f"({text})//{k}" if more else f"{text}//{k}"
+            part = [(n + more) // k for n in self.column[dim]]
+            parts[dim].append((text if text == dim else f"({text})", part))
+        for other in (None, *self.dims):
+            beside = [1] * len(values) if other is None else self.column[other]
+            if any(n == 0 or v % n or v == 0 for v, n in zip(values, beside, strict=True)):
+                continue
+            rest = [v // n for v, n in zip(values, beside, strict=True)]
+            for one, two in combinations(self.dims, 2):
+                for (a, columns), (b, rows) in product(parts[one], parts[two]):
+                    count = columns[0] * rows[0]
+                    c = rest[0] // count if count > 0 else 0
+                    if c and all(c * n * m == v for n, m, v in zip(columns, rows, rest, strict=True)):
+                        factors = [*([] if c == 1 else [str(c)]), *([other] if other else []), a, b]
+                        yield "*".join(factors), list(values)
 
     def of_parts(self, values: tuple[int, ...]) -> Iterator[tuple[str, list[int]]]:
         """What stands beside a part of a dimension: ``6*(N//2)``, ``N-N//3``, ``B*((N+1)//2)``."""
@@ -162,6 +203,44 @@ class Names:
             yield f"{text} ** -0.5", [size**-0.5 for size in column]
             yield f"1.0 / {text} ** 0.5", [1.0 / size**0.5 for size in column]
             yield f"1.0 - 1.0 / {text}", [1.0 - 1.0 / size for size in column]
+        for (text, column), (other, below) in product(whole, whole):
+            if min(below) > 0:
+                yield f"{text} / {other}", [n / m for n, m in zip(column, below, strict=True)]
+        yield from self.of_whole(values)
+
+    def of_whole(self, values: tuple[float, ...]) -> Iterator[tuple[str, list[float]]]:
+        """What is made of one whole number that a term gives, as of how many elements there are: ``1.0 / (M*(N//2))``,
+        ``(N//2) * 1.0``, ``(N//2) ** -0.5``."""
+        made: list[tuple[str, Callable[[float], float], Callable[[int], float]]] = [
+            ("({}) * 1.0", lambda v: v, lambda n: n * 1.0),
+            ("({}) ** 0.5", lambda v: v * v, lambda n: n**0.5),
+            ("({}) ** -0.5", lambda v: 1.0 / (v * v), lambda n: n**-0.5),
+            *[(f"{c!r} / ({{}})", lambda v, c=c: c / v, lambda n, c=c: c / n) for c in (1.0, 2.0, 3.0, 4.0)],
+            *[(f"{c!r} / ({{}}) ** 0.5", lambda v, c=c: (c / v) ** 2, lambda n, c=c: c / n**0.5) for c in (1.0, 2.0)],
+        ]
+        if not all(0.0 < abs(v) < LARGEST and abs(v) > 1.0 / LARGEST for v in values):
+            return
+        for form, back, there in made:
+            counts = tuple(round(back(v)) for v in values)
+            if 0 not in counts and all(there(n) == v for n, v in zip(counts, values, strict=True)):
+                name = self.of(counts)
+                if name is not None:
+                    yield form.format(name), list(values)
+
+
+def _at(node: ast.expr, sizes: Mapping[str, int]) -> Any:
+    """What an expression of sizes is for these; None where it is no number."""
+    match node:
+        case ast.Name():
+            return sizes[node.id]
+        case ast.UnaryOp():
+            return -_at(node.operand, sizes)
+        case ast.BinOp():
+            try:
+                return ARITHMETIC[type(node.op)](_at(node.left, sizes), _at(node.right, sizes))
+            except ArithmeticError:
+                return None
+    return ast.literal_eval(node)
 
 
 def _nearby(value: float) -> list[float]:
