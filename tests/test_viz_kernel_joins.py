@@ -33,7 +33,7 @@ def check(graph: Graph) -> int:
     once, box_of, _ = drawn_once(whole, steps.graph)
     every = sorted(i for node in whole.nodes for i in node.members)
     found, boxes = 0, len(once.nodes)
-    for drawing, stands in Joins(once, with_functions(steps.graph), box_of, frozenset()).coarser():
+    for drawing, stands in Joins(once, with_functions(steps.graph, compiled=True), box_of, frozenset()).coarser():
         found += 1
         assert len(drawing.nodes) < boxes
         boxes = len(drawing.nodes)
@@ -115,7 +115,7 @@ def test_what_is_asked_for_is_drawn_by_itself() -> None:
 
 
 def test_what_is_left_out_is_said() -> None:
-    drawing = draw(residual_step(12), level="compiled")
+    drawing = draw(residual_step(12), level="compiled", size=(1280, 640))
     assert any(note.startswith("bytes, cells that are read") for note in drawing.notes)
     assert not any(note.startswith("opaque") for note in drawing.notes)
     joined = draw(PROGRAMS["lstm step"](), level="compiled", depth=1)
@@ -138,5 +138,5 @@ def test_a_frame_of_one_box_that_nothing_leads_back_to_is_a_count() -> None:
     steps = plan(tg.trace(f, tg.f32[6, 4, 4]).transform())
     once, box_of, _ = drawn_once(kernels_drawn(steps), steps.graph)
     assert [group.count for group in once.groups] == [6]
-    *_, (last, _) = Joins(once, with_functions(steps.graph), box_of, frozenset()).coarser()
+    *_, (last, _) = Joins(once, with_functions(steps.graph, compiled=True), box_of, frozenset()).coarser()
     assert not last.groups and len(last.nodes) == 3

@@ -22,7 +22,7 @@ from tensorgraph.viz import Drawing, draw, drawing_from_json
 from tensorgraph.viz.model.budget import in_order
 from tensorgraph.viz.model.kernel_repeats import drawn_once, with_turns
 from tensorgraph.viz.model.kernels import kernels_drawn
-from tensorgraph.viz.render.columns import columns
+from tensorgraph.viz.render.parts import parts_of
 
 pytestmark = pytest.mark.skipif(not machine.available(), reason="no machine code here")
 NAMES = ("residual forward", "demo step", "two inputs step", "gan step", "lstm forward", "lstm step", "u-net step")
@@ -115,7 +115,7 @@ def test_nothing_is_lost_where_kernels_stand_in_order(program: Program) -> None:
     assert drawing_from_json(ordered.json()) == ordered
     drawn = set(re.findall(r"^(n\d+)\S* -> (n\d+)\S* \[(?!style=invis)", ordered.dot(), re.M))
     whole = {(e.tail, e.head) for e in ordered.edges if not e.cut and e.role != "carried"}
-    assert whole <= drawn or len(set(columns(ordered).values())) > 1  # between columns a line passes points
+    assert whole <= drawn or len(set(parts_of(ordered).values())) > 1  # between columns a line passes points
 
 
 def test_blocks_and_steps_are_templates_with_their_counts() -> None:
@@ -152,7 +152,7 @@ def test_many_kernels_stand_in_the_order_in_which_they_run() -> None:
         assert more or tail.role == "input" or any(row.startswith(said) for row in rows) or not edge.values[1:]
     frames = [node.group for node in drawing.nodes if node.group]
     assert len([1 for a, b in pairwise([None, *frames]) if a != b]) == len(set(frames))  # each together
-    assert len(set(columns(drawing).values())) > 2
+    assert len(set(parts_of(drawing).values())) > 2
     assert not draw(residual_forward(4), level="compiled").in_order
 
 

@@ -75,6 +75,15 @@ def ranks(drawing: Drawing) -> dict[str, int]:
     for node in reversed(drawing.nodes):
         if node.twin is None and not before[node.id] and after[node.id]:
             rank[node.id] = min(rank[lower] for lower in after[node.id]) - 1
+    first: dict[str | None, int] = {None: 0}  # of each frame
+    loose = [node for node in drawing.nodes if not before[node.id] and not after[node.id]]
+    alone = {node.id for node in loose}
+    for node in drawing.nodes:
+        if node.twin is None and node.id not in alone:
+            first[node.group] = min(rank[node.id], first.get(node.group, rank[node.id]))
+    for node in loose:  # what nothing leads to stands beside the others of its frame
+        if node.twin is None:
+            rank[node.id] = first.get(node.group, 0)
     for node in drawing.nodes:
         if node.twin is not None:
             rank[node.id] = rank.get(node.twin, 0)

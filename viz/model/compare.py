@@ -26,7 +26,7 @@ from tensorgraph.viz.model.functions import with_names
 from tensorgraph.viz.model.labels import SIGNS, clean
 from tensorgraph.viz.model.view import Box, depths, kind_of
 from tensorgraph.viz.render.columns import SMALL
-from tensorgraph.viz.render.extent import scales
+from tensorgraph.viz.render.parts import scales
 
 __all__ = ["compare"]
 

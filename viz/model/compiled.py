@@ -25,7 +25,7 @@ from tensorgraph.viz.model.kernel_repeats import drawn_once, with_turns
 from tensorgraph.viz.model.kernels import OPAQUE, kernels_drawn
 from tensorgraph.viz.model.labels import clean, count
 from tensorgraph.viz.render.columns import SMALL
-from tensorgraph.viz.render.extent import scales
+from tensorgraph.viz.render.parts import TEN, pixels, scales
 
 if TYPE_CHECKING:
     from tensorgraph.compile import Compiled
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["compiled_drawing"]
 
 SPAN = re.compile(r"k(\d+)(?:\.\.k(\d+))?")
-ENOUGH = 0.86 * SMALL  # of kernels, of which more are worth words of 8.6 pixels
 LEGIBLE = 300  # boxes above which no screen has room for words
 FEW, FAR = 12, 4  # boxes up to which every line is drawn; of more, ranks that no line passes
 
@@ -120,17 +119,17 @@ def _legible(
     if asked.depth == "op":
         return told(drawing, {}), {}
     if isinstance(asked.depth, int):
-        joins = Joins(drawing, with_functions(graph), box_of, apart)
+        joins = Joins(drawing, with_functions(graph, compiled=True), box_of, apart)
         found, stands = joins.joined(joins.by_module(asked.depth))
         return told(found, stands), stands
     largest = 0.0
     best: tuple[Drawing, dict[str, str]] = drawing, {}
     for other, stands in _coarser(drawing, graph, box_of, apart):
         other = told(other, stands)
-        scale, _ = scales(_arranged(other))
-        if scale > largest:
-            largest, best = scale, (other, stands)
-        if scale >= ENOUGH:
+        high = pixels(_arranged(other))
+        if high > largest:
+            largest, best = high, (other, stands)
+        if high >= TEN:
             break
     return best
 
@@ -143,7 +142,7 @@ def _coarser(
     if few:
         yield drawing, {}
         yield brief(drawing), {}
-    for other, stands in Joins(drawing, with_functions(graph), box_of, apart).coarser():
+    for other, stands in Joins(drawing, with_functions(graph, compiled=True), box_of, apart).coarser():
         if few or len(other.nodes) <= LEGIBLE:
             yield other, stands
             yield brief(other), stands
@@ -168,7 +167,7 @@ def _numbered(node: Node) -> Node:
 
 
 def _planned(target: Graph | Compiled) -> tuple[StepPlan, Sequence[Any] | None]:
-    """A plan, and the cells that it runs on, where these are known."""
+    """A plan, and the cells that it runs on, where these are known. That of a graph is made once: passes take long."""
     from tensorgraph.compile.plan import plan
     from tensorgraph.compile.selection import no_rule
 
@@ -181,10 +180,13 @@ def _planned(target: Graph | Compiled) -> tuple[StepPlan, Sequence[Any] | None]:
     unknown = next((eq.op.name for eq in target.equations if not isinstance(eq.op, Op)), None)
     if unknown is not None:
         raise ValueError(f"of the op {unknown} only the name is known, so that it is not compiled: draw another level")
-    graph = target.transform()
-    if machine.reason() is not None:
-        return plan(graph, no_rule, grouped=False), None
-    return plan(graph), None
+    key = f"kernels {machine.reason()}"
+    made: StepPlan | None = target._cache.get(key)
+    if made is None:
+        graph = target.transform()
+        made = plan(graph) if machine.reason() is None else plan(graph, no_rule, grouped=False)
+        target._cache[key] = made
+    return made, None
 
 
 def _timed(

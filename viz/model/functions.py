@@ -14,9 +14,10 @@ from tensorgraph.graph.graph import Graph
 __all__ = ["calls_by_path", "with_functions", "with_names"]
 
 
-def with_functions(graph: Graph) -> Graph:
+def with_functions(graph: Graph, compiled: bool = False) -> Graph:
     """The graph in which calls of functions are scopes: ``loss``, or ``loss.0`` and ``loss.1`` of two in one caller;
-    each call has the name of its definition in the graph's text.
+    each call has the name of its definition in the graph's text, unless it is that of a `compiled` graph, whose text
+    nobody reads.
 
     Those that call modules or optimisers stay out, since these keep the paths by which they are known; so do functions
     without a name and those that hold most of what there is.
@@ -32,7 +33,7 @@ def with_functions(graph: Graph) -> Graph:
     most = (len(graph.equations) - updates) / 2
     seen = {call for call, ops in inside.items()
             if call.kind == "function" and call.name.isidentifier() and call not in busy and ops <= most}  # fmt: skip
-    said = names_of(graph)
+    said = {} if compiled else names_of(graph)
     if not seen and all(said.get(call, call.name) == call.name for call in order):
         return graph
 

@@ -19,8 +19,9 @@ from tensorgraph.viz.model.drawing import Drawing, Edge, Node, Row
 from tensorgraph.viz.model.facts import relative
 from tensorgraph.viz.model.functions import calls_by_path
 from tensorgraph.viz.model.joins import heaviest, weight
-from tensorgraph.viz.model.kernel_repeats import scope_of, written_cells
+from tensorgraph.viz.model.kernel_repeats import scope_of
 from tensorgraph.viz.model.labels import LONGEST, clean, count, listed, times
+from tensorgraph.viz.model.rows import write_rows
 
 __all__ = ["NUMBER", "STEPS", "Joins", "brief"]
 
@@ -272,10 +273,8 @@ class Joins:
         read = dict.fromkeys(a for i in inside for a in self.graph.equations[i].variables() if a in self.cells)
         kinds = Counter(self.cells[var].kind for var in read)
         rows += [Row(kind, count(kinds[kind], kind)) for kind in ("parameter", "buffer") if kinds[kind]]
-        written = sum(written_cells(node) for node in nodes)
-        if written:
-            text = f"writes {count(written // repeats, 'cell')}"
-            rows.append(Row("write", times(text, repeats, f"{written:,}")))
+        outs = {out for i in inside for out in self.graph.equations[i].outputs}
+        rows += write_rows([self.cells[write.cell] for write in self.graph.writes if write.value in outs], "", repeats)
         told = [f"{node.path} {node.title}: {', '.join(row.text for row in node.rows[1:3])}" for node in nodes]
         more = [f"and {len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []
         return replace(
@@ -306,7 +305,8 @@ class Joins:
         sign = GRADIENT if purpose == GRADIENT else ""
         beside = [i for i in inside if not f"{self.graph.equations[i].scope}.".startswith(f"{scope}.")]
         more = f", {heaviest(self.graph, beside, 1)}" if beside else ""
-        return clean(" ".join(word for word in (sign, kind if kind != name else "", name) if word) + more)
+        said = "" if f"{name}.".startswith(f"{kind}.") else kind  # a function is known by its name, with a number
+        return clean(" ".join(word for word in (sign, said, name) if word) + more)
 
     def kernels(self, nodes: Sequence[Node]) -> str:
         """How often each kernel is there."""

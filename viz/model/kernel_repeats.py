@@ -28,7 +28,7 @@ from tensorgraph.viz.model.fold import heading, loops_of, spanning
 from tensorgraph.viz.model.functions import with_functions
 from tensorgraph.viz.model.labels import clean, count, ordinal, own_said, times, turns_said
 
-__all__ = ["drawn_once", "scope_of", "with_turns", "written_cells"]
+__all__ = ["drawn_once", "scope_of", "with_turns"]
 
 FEWEST = 3  # repeats
 MOST_TEMPLATES = 40
@@ -62,7 +62,7 @@ def drawn_once(
     box_of = {node.path: node.id for node in drawing.nodes}
     paths = {node.id: node.path for node in drawing.nodes}
     turn_of: dict[str, int] = {}
-    seen = with_functions(graph)
+    seen = with_functions(graph, compiled=True)
     keys = {id: id if id in apart else key for id, key in _keys(drawing, graph).items()}
     for _ in range(MOST_TEMPLATES):
         steps = [node for node in drawing.nodes if node.role in ("kernel", "op")]
@@ -298,15 +298,6 @@ def _updates(drawing: Drawing, graph: Graph, apart: frozenset[str]) -> tuple[Dra
     used = {node.group for node in kept}
     groups = tuple(group for group in drawing.groups if group.id in used)
     return replace(drawing, nodes=kept, edges=tuple(edges.values()), groups=groups), stands
-
-
-def written_cells(node: Node) -> int:
-    """How many cells a box says that it writes, all its repeats together."""
-    for row in node.rows:
-        if row.style == "write":
-            numbers = re.findall(r"= ([\d,]+)$", row.text) or NUMBERED.findall(row.text)
-            return sum(int(number.replace(",", "")) for number in numbers) or 1 + row.text.count(", ")
-    return 0
 
 
 def _rows(node: Node, repeats: int, scope: str) -> tuple[Row, ...]:

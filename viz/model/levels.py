@@ -22,7 +22,7 @@ from tensorgraph.viz.model.training import mirrored
 from tensorgraph.viz.model.updates import apart, forward_part, sides_of, updates_of
 from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
 from tensorgraph.viz.render.columns import SMALL
-from tensorgraph.viz.render.extent import scales
+from tensorgraph.viz.render.parts import pixels, scales
 
 __all__ = ["Plan", "coarser", "coarser_steps", "drawn"]
 
@@ -31,6 +31,7 @@ FRAMED = 24  # the same where frames keep them in one column
 MOST_MODULES = 120  # boxes of the module level where the depth is not given
 FEWEST = 4  # boxes below which a shallower depth is not worth taking
 HOPELESS = 0.55 * SMALL  # a scale from which joining ops does not lead to words that can be read
+LEAST_WORDS = 8.0  # pixels
 MOST_ROWS = 600  # of a mirrored drawing, where ops are drawn
 
 
@@ -95,7 +96,16 @@ def _drawn(graph: Graph, plan: Plan) -> Drawing:
     if plan.focus is not None:
         drawing = focus_on(drawing, graph, plan.focus, plan.hops)
     drawing = mend(drawing)
-    return replace(drawing, notes=(*drawing.notes, *notes))
+    return _measured(replace(drawing, notes=(*drawing.notes, *notes)))
+
+
+def _measured(drawing: Drawing) -> Drawing:
+    """A drawing whose words cannot be read on a screen says so."""
+    if len(drawing.nodes) > MOST_BOXES or (high := pixels(drawing)) >= LEAST_WORDS:
+        return drawing
+    place = "a screen of 1920 by 1080" if drawing.size is None else "its size"
+    note = f"on {place} its words are {high:.0f} px high: level='auto' draws less, a page (.html) is read part by part"
+    return replace(drawing, notes=(*drawing.notes, note))
 
 
 def _legible(graph: Graph, plan: Plan, drawing: Drawing, notes: list[str]) -> tuple[Drawing, list[str]]:

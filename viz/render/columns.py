@@ -23,7 +23,7 @@ __all__ = ["BELOW", "BETWEEN", "PAGE", "POINTS", "SMALL", "broken", "columns", "
 POINTS = 0.75  # a pixel
 SLIDE = 1280, 640  # pixels
 PAGE = 675.0  # points: the 900 pixels of a notebook's width
-MOST, MOST_IN_ORDER = 6, 16
+MOST = 6
 ROW, PORTS, AROUND, DOUBLE, POINT = 14.0, 12.0, 7.0, 8.0, 11.0  # of a box's parts
 BELOW, BETWEEN, BESIDE = 11.7, 20.0, 45.0  # between ranks, boxes of a rank, columns
 SMALL = 0.83  # of their size, at which words of nine points are ten pixels high
@@ -46,16 +46,15 @@ def columns(drawing: Drawing) -> dict[str, int]:
         heights[at] = max(heights[at], height(node) + BELOW)
         widths[at] += width(node)
     ends = _ends(drawing, rank, last)
-    # a page could not hold as many boxes as are drawn in order
-    page = math.inf if drawing.in_order or drawing.size is not None else PAGE
+    page = math.inf if drawing.size is not None else PAGE
     slide = drawing.size or SLIDE
     one = _scale([(heights, widths)], slide, page)
     best, size = [last], one
-    if one < SMALL and (drawing.in_order or drawing.level != "compiled"):  # kernels would have lines across columns
-        for found in broken(heights, ends, MOST_IN_ORDER if drawing.in_order else MOST):
+    if one < SMALL and drawing.level != "compiled":  # kernels would have lines across columns
+        for found in broken(heights, ends):
             parts = list(zip([0, *(r + 1 for r in found)], [*(r + 1 for r in found), last + 1], strict=True))
             high = [sum(heights[a:b]) for a, b in parts]
-            if min(high) < SHORT * max(high) and not drawing.in_order:
+            if min(high) < SHORT * max(high):
                 continue  # two boxes beside ten
             scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts], slide, page)
             if scale > GAIN * size:
@@ -84,7 +83,7 @@ def _scale(parts: Sequence[tuple[Sequence[float], Sequence[float]]], slide: tupl
 
 
 def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:
-    """The ranks below which one line goes on; where boxes stand in order, no other does."""
+    """The ranks below which one line goes on."""
     crossing: dict[int, set[tuple[str, str]]] = defaultdict(set)
     for edge in drawing.edges:
         if not edge.cut:
@@ -100,7 +99,7 @@ def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:
             group = parent[group]
     # not within a frame, nor above one: what begins a column stands in no frame
     taken = {at for span in spans.values() for at in range(min(span) - 1, max(span))}
-    return [at for at in range(last) if (drawing.in_order or len(crossing[at]) == 1) and at not in taken]
+    return [at for at in range(last) if len(crossing[at]) == 1 and at not in taken]
 
 
 def broken(heights: Sequence[float], ends: Sequence[int], most: int = MOST) -> Iterator[list[int]]:

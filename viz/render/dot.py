@@ -111,6 +111,7 @@ class Writer:
             and edge.rows
             and not edge.cut
             and not edge.status
+            and edge.tail != edge.head
             and frame[edge.head] is not None
         }
         self.begun: set[str] = set()  # exits to which a line leads already
@@ -384,6 +385,9 @@ class Writer:
             return self.beside(position, edge, look, label)
         if edge.role == "carried":  # laid out as what leads down, so that its frame has room
             look = look.replace("constraint=false ", "")
+            if edge.tail == edge.head:  # beside the box, since below it something else begins
+                words = f" label={self.words_of(edge)}" if edge.rows else ""
+                return [f"{edge.tail}:e -> {edge.tail}:e [{look}{words}]"]
             if position not in self.counts:
                 return [f"{head} -> {edge.tail} [dir=back {look}{label}]"]
             word = f"k{position}"

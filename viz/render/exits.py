@@ -42,8 +42,10 @@ def exits(drawing: Drawing) -> dict[int, Exit]:
     found: dict[int, Exit] = {}
     shared: dict[tuple[object, ...], Exit] = {}
     for i, edge in enumerate(drawing.edges):
+        if edge.cut or edge.tail in upward or edge.role in PASSING:
+            continue
         left = [frame for frame in frames[edge.tail] if frame not in frames[edge.head]]
-        if edge.tail in upward or not left or edge.cut or edge.role in PASSING:
+        if not left:
             continue
         length = lowest[left[0]] - rank[edge.tail]
         if length > 0:

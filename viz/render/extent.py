@@ -7,10 +7,10 @@ from collections import defaultdict
 from tensorgraph.viz.model.budget import FORWARD, ranks
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.rails import RIGHT, Rows
-from tensorgraph.viz.render.columns import BELOW, BETWEEN, PAGE, POINTS, columns, height, width
+from tensorgraph.viz.render.columns import BELOW, BETWEEN, columns, height, width
 from tensorgraph.viz.render.metrics import room
 
-__all__ = ["extent", "scales"]
+__all__ = ["FRAME", "HEADER", "LABELLED", "LINE", "SCREEN", "SHORT", "SIGNS", "extent"]
 
 SCREEN = (1440.0, 797.0)  # points: 1920 by 1080 pixels, for estimates fall short a little
 SHORT = 0.98  # the same of any size
@@ -28,16 +28,6 @@ def extent(drawing: Drawing) -> tuple[float, float]:
     wide, high = _plain(drawing) if rows is None else _mirrored(drawing, rows)
     wide = max(wide, room(drawing.title, TITLE, True))
     return wide, high + HEADER + LINE * (-(-len(drawing.legend) // SIGNS) + len(drawing.notes))
-
-
-def scales(drawing: Drawing) -> tuple[float, float]:
-    """How far a drawing shrinks where it fills a screen, and where it fills the width of a notebook; one of a size how
-    far where it fills that."""
-    wide, high = extent(drawing)
-    if drawing.size is not None:
-        (across, down), most = drawing.size, SHORT * POINTS
-        return (scale := min(across * most / wide, down * most / high)), scale
-    return min(SCREEN[0] / wide, SCREEN[1] / high), PAGE / wide
 
 
 def _plain(drawing: Drawing) -> tuple[float, float]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tensorgraph.files import atomic_write
 from tensorgraph.viz.model.drawing import Drawing
-from tensorgraph.viz.render.dot import SMALL, to_dot
+from tensorgraph.viz.render.dot import SMALL
 from tensorgraph.viz.render.engine import EngineError, run_engine
+from tensorgraph.viz.render.sheet import layout
 from tensorgraph.viz.render.tabs import drawn
 
 __all__ = ["SUFFIXES", "save"]
@@ -46,7 +47,8 @@ def save(drawing: Drawing, path: str | os.PathLike[str]) -> None:
 
 def pdf(drawing: Drawing) -> bytes:
     try:
-        return drawn(to_dot(drawing, drawing.theme), "pdf", drawing.timeout)
+        dot, how = layout(drawing, drawing.theme, drawing.timeout)
+        return drawn(dot, "pdf", drawing.timeout, *how)
     except EngineError as error:
         if "could not make pdf" not in str(error):
             raise
@@ -57,8 +59,8 @@ def pdf(drawing: Drawing) -> bytes:
 
 def png(drawing: Drawing) -> bytes:
     """As many dots per inch as the size allows, at most 144."""
-    dot = to_dot(drawing, drawing.theme)
-    head = run_engine(dot, "svg", drawing.timeout)[:4000].decode("utf-8", "replace")
+    dot, how = layout(drawing, drawing.theme, drawing.timeout)
+    head = run_engine(dot, "svg", drawing.timeout, *how)[:4000].decode("utf-8", "replace")
     size = re.search(r'<svg width="([\d.]+)pt" height="([\d.]+)pt"', head)
     if size is None:
         raise EngineError("the layout engine gave an SVG without a size; use svg")
@@ -69,4 +71,4 @@ def png(drawing: Drawing) -> bytes:
             f"a PNG of this drawing ({width:.0f} x {height:.0f} inches) would have text under {LEAST_TEXT:g} px: "
             "use svg or html, or draw less (level='module', depth=1, focus=...)"
         )
-    return drawn(dot, "png", drawing.timeout, f"-Gdpi={dpi:.1f}")
+    return drawn(dot, "png", drawing.timeout, f"-Gdpi={dpi:.1f}", *how)

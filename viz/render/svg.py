@@ -15,9 +15,9 @@ from dataclasses import astuple
 from tensorgraph.pages import escaped
 from tensorgraph.pages.palette import DARK, LIGHT, NAMES, THEMES
 from tensorgraph.viz.model.drawing import Drawing
-from tensorgraph.viz.render.dot import to_dot
 from tensorgraph.viz.render.engine import REMEDY, EngineError, run_engine
 from tensorgraph.viz.render.metrics import text_width
+from tensorgraph.viz.render.sheet import layout
 from tensorgraph.viz.render.svg_lines import Lines, name_of
 from tensorgraph.viz.render.svg_text import centred, lifted
 from tensorgraph.viz.render.whole import whole
@@ -26,6 +26,7 @@ __all__ = ["SURFACES", "to_svg", "with_text"]
 
 FAMILY = "Arial, Helvetica, 'Liberation Sans', Arimo, sans-serif"
 MONO = "Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
+PART = re.compile(r"(?<=\d)p\d+$")  # of a frame that goes on in several parts
 LINE = 100  # characters in which the reason is broken where there is no picture, unless the text is wider
 SURFACES = ("page", "box", "group", "inner", "frame")  # words in such a colour stand on a colour that stays
 
@@ -33,7 +34,8 @@ SURFACES = ("page", "box", "group", "inner", "frame")  # words in such a colour 
 def to_svg(drawing: Drawing, theme: str = "auto") -> str:
     """The drawing as SVG; where no engine can lay it out, the text drawing as SVG, with the reason."""
     try:
-        raw = run_engine(to_dot(drawing, theme), "svg", drawing.timeout).decode("utf-8", "replace")
+        dot, how = layout(drawing, theme, drawing.timeout)
+        raw = run_engine(dot, "svg", drawing.timeout, *how).decode("utf-8", "replace")
     except EngineError as error:
         reason = str(error)
         return with_text(drawing, theme, reason if REMEDY in reason else f"shown as text: {reason}")
@@ -75,7 +77,7 @@ class _Tips:
             tip = self.lines.tip(*name)
         else:
             frame = self.lines.frame(name)
-            tip = self.lines.frames[frame] if frame is not None else self.tips.get(name, "")
+            tip = self.lines.frames[frame] if frame is not None else self.tips.get(PART.sub("", name), "")
         return f"<title>{escaped(tip or self.default)}</title>"
 
 

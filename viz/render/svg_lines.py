@@ -14,7 +14,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge
 
 __all__ = ["Lines", "name_of"]
 
-OF_EDGE = re.compile(r"k(\d+)|w(\d+)[ab]")  # words and points of an edge, by its position; exits are of several
+OF_EDGE = re.compile(r"k(\d+)|w(\d+)[ab]\d*")  # words and points of an edge, by its position; exits are of several
 TITLE = re.compile(r'class="edge">\s*<title>([^<]*)</title>')
 
 

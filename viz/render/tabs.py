@@ -10,13 +10,13 @@ import re
 import time
 
 from tensorgraph.viz.render.engine import EngineError, run_engine
+from tensorgraph.viz.render.sheet import AS_LAID_OUT
 
-__all__ = ["AS_LAID_OUT", "drawn", "with_tabs"]
+__all__ = ["drawn", "with_tabs"]
 
-AS_LAID_OUT = ("-Kneato", "-n2")  # nothing is placed anew
 FRAME = re.compile(  # attributes stand in the order of their names, and a label's words hold no markup
-    r'(subgraph cluster_(?P<id>g\d+) \{\s*graph \[bb="(?P<bb>[-+\d.e,]+)",[^<]*?)label=<(?P<label><table.*?</table>)>,'
-    r'(?P<rest>[^<]*?lp="(?P<x>[-+\d.e]+),)',
+    r'(subgraph cluster_(?P<id>g\d+(?:p\d+)?) \{\s*graph \[bb="(?P<bb>[-+\d.e,]+)",[^<]*?)'
+    r'label=<(?P<label><table.*?</table>)>,(?P<rest>[^<]*?lp="(?P<x>[-+\d.e]+),)',
     re.S,
 )
 
@@ -24,6 +24,8 @@ FRAME = re.compile(  # attributes stand in the order of their names, and a label
 def drawn(dot: str, form: str, timeout: float, *options: str) -> bytes:
     """A drawing in a format, the titles of its frames in front; where that fails, as the engine would have it."""
     until = time.monotonic() + timeout
+    if AS_LAID_OUT[0] in options:
+        return run_engine(with_tabs(dot), form, timeout, *options)
     if "subgraph cluster_" in dot:
         try:
             laid_out = run_engine(dot, "dot", timeout / 2).decode("utf-8")

@@ -1,0 +1,155 @@
+"""A long drawing in parts side by side, read down and then to the right: where it is broken, and how large it is then.
+
+`columns` breaks a chain where one line goes on and no frame does. What has frames from end to end, or lines that pass
+many boxes, has no such place: here frames go on in the next part, and as many lines as there are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tensorgraph.viz.model.budget import ranks
+from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.render.columns import BELOW, PAGE, POINTS, SMALL, broken, height, width
+from tensorgraph.viz.render.extent import FRAME, HEADER, LABELLED, LINE, SCREEN, SHORT, SIGNS, extent
+
+__all__ = ["BESIDE", "LANE", "TEN", "TRACK", "parts_of", "pixels", "scales"]
+
+FEWEST = 8  # boxes that are worth several parts
+TEN = 10.0  # pixels that words are high where a drawing shrinks to `SMALL`
+MOST, MOST_IN_ORDER = 6, 16
+# lines and frames that may go on where a part ends: as few as lead to words that can be read
+PLACES = ((1, 0), (3, 0), (3, 1), (4, 2), (6, 3), (12, 9))
+GAIN, MORE = 1.15, 1.1  # by which words must be larger for a drawing to be broken, and for more to go on
+BESIDE, LANE, TRACK = 18.0, 8.0, 7.0  # points between parts, and between the lines beside and above them
+
+
+def scales(drawing: Drawing) -> tuple[float, float]:
+    """How far a drawing shrinks where it fills a screen, and where it fills the width of a notebook; one of a size how
+    far where it fills that. Only what is in order is thought of in parts: others are drawn with fewer boxes first."""
+    wide, high = _size(drawing, drawing.in_order)
+    scale = _scale(drawing, wide, high)
+    return scale, scale if drawing.size is not None else PAGE / wide
+
+
+def pixels(drawing: Drawing) -> float:
+    """How high words are where the drawing fills a screen, or its size."""
+    return TEN / SMALL * _scale(drawing, *_size(drawing, not is_mirrored(drawing)))
+
+
+def _size(drawing: Drawing, in_parts: bool) -> tuple[float, float]:
+    if not in_parts:
+        return extent(drawing)
+    sizes = _Sizes(drawing)
+    ends = _ends(drawing, sizes)
+    return sizes.of([*ends, sizes.last]) if ends or drawing.in_order else extent(drawing)
+
+
+def _scale(drawing: Drawing, wide: float, high: float) -> float:
+    across, down = _screen(drawing)
+    return min(across / wide, down / high)
+
+
+def is_mirrored(drawing: Drawing) -> bool:
+    return any(node.role == "gradient" and node.twin for node in drawing.nodes)
+
+
+def parts_of(drawing: Drawing) -> dict[str, int]:
+    """The part of each box, from 0; empty where the drawing is laid out as a whole."""
+    if drawing.direction != "auto" or is_mirrored(drawing) or len(drawing.nodes) < FEWEST:
+        return {}
+    sizes = _Sizes(drawing)
+    ends = _ends(drawing, sizes)
+    if not ends:
+        return {}
+    return {box: sum(end < at for end in ends) for box, at in sizes.rank.items()}
+
+
+def _screen(drawing: Drawing) -> tuple[float, float]:
+    """The points of the place in which a drawing is to be read."""
+    if drawing.size is None:
+        return SCREEN
+    return drawing.size[0] * POINTS * SHORT, drawing.size[1] * POINTS * SHORT
+
+
+def _ends(drawing: Drawing, sizes: _Sizes) -> list[int]:
+    """The ranks after which a part ends, but for the last one: as few as let the words be read."""
+    largest = _scale(drawing, *(sizes.of([sizes.last]) if drawing.in_order else extent(drawing)))
+    if largest >= SMALL:
+        return []
+    best: list[int] = []
+    needed = GAIN
+    for lines, frames in PLACES:
+        for found in broken(sizes.heights, sizes.ends(lines, frames), MOST_IN_ORDER if drawing.in_order else MOST):
+            size = _scale(drawing, *sizes.of([*found, sizes.last]))
+            if size > needed * largest:
+                best, largest, needed = found, size, 1.0
+            if largest >= SMALL:
+                return best
+        needed = MORE if best else GAIN
+    return best
+
+
+class _Sizes:
+    """What the ranks of a drawing take up, and what passes between them."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self.drawing = drawing
+        self.rank = ranks(drawing)
+        least = min(self.rank.values())
+        self.rank = {box: at - least for box, at in self.rank.items()}
+        self.last = max(self.rank.values())
+        self.heights, self.widths = [0.0] * (self.last + 1), [0.0] * (self.last + 1)
+        words = [0.0] * (self.last + 1)
+        self.passing: list[set[tuple[str, str]]] = [set() for _ in self.heights]
+        for node in drawing.nodes:
+            at = self.rank[node.id]
+            self.heights[at] = max(self.heights[at], height(node) + BELOW)
+            self.widths[at] += width(node)
+        for edge in drawing.edges:
+            if edge.cut:
+                continue
+            top, bottom = sorted((self.rank[edge.tail], self.rank[edge.head]))
+            if edge.rows and edge.role != "carried" and not drawing.in_order:
+                words[top] = max(words[top], len(edge.rows) * LINE)
+            key = edge.tail, edge.head
+            for at in range(top, bottom):
+                self.passing[at].add(key)
+        if any(words):
+            self.heights = [high + more + LABELLED for high, more in zip(self.heights, words, strict=True)]
+        parent = {group.id: group.parent for group in drawing.groups}
+        self.spans: dict[str, list[int]] = defaultdict(list)
+        self.depth: dict[str, int] = {}
+        for group in drawing.groups:
+            self.depth[group.id] = self.depth.get(group.parent or "", 0) + 1
+        for node in drawing.nodes:
+            inside = node.group
+            while inside is not None:
+                self.spans[inside].append(self.rank[node.id])
+                inside = parent[inside]
+
+    def ends(self, lines: int, frames: int) -> list[int]:
+        """The ranks below which no more than so many lines and frames go on."""
+        open_frames = [0] * self.last
+        for span in self.spans.values():
+            for at in range(min(span), max(span)):
+                open_frames[at] += 1
+        return [
+            at for at in range(self.last) if len(self.passing[at]) <= lines and open_frames[at] <= frames
+        ]  # fmt: skip
+
+    def of(self, ends: Sequence[int]) -> tuple[float, float]:
+        """Width and height of the drawing whose parts end there."""
+        across, down, begin = 0.0, 0.0, 0
+        for end in ends:
+            frames = [group for group, span in self.spans.items() if any(begin <= at <= end for at in span)]
+            deepest = max((self.depth[group] for group in frames), default=0)
+            lines = len(self.passing[end]) if end < self.last else 0
+            beside = max((len(self.passing[at]) for at in range(begin, end)), default=1) - 1
+            across += max(self.widths[begin : end + 1]) + deepest * FRAME[0] + BESIDE + LANE * (2 * lines + beside)
+            tracks = TRACK * (lines + 2)
+            down = max(down, sum(self.heights[begin : end + 1]) + len(frames) * FRAME[1] + 2 * tracks)
+            begin = end + 1
+        drawing = self.drawing
+        return across, down + HEADER + LINE * (-(-len(drawing.legend) // SIGNS) + len(drawing.notes))
