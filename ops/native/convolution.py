@@ -5,14 +5,15 @@
 # first axis, whose planes are walked as they lie; where that changes nothing they are used where they are; (3) the
 # numbers of a transposed convolution that are as far from a multiple of the stride are a convolution of steps of one,
 # with some of each window's weights; (4) what is no term of a sum, as it lies outside of an image or between two lines
-# of windows, is 0 beside numbers that are finite, and left out beside others; (5) images, or for the gradient of the
-# weight parts of it, are shared by threads.
+# of windows, is 0 beside numbers that are finite, and left out beside others; (5) images are shared by threads, each of
+# which prepares its own, so that none waits for what another has in its cache; of few images lines or planes are, and
+# of a gradient of the weight that leaves lanes empty parts of it: then all images are prepared before.
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,8 @@ import numpy as np
 
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Address, Call, Place
-from tensorgraph.ops.native.convolution_tiles import convolve, finite, place, table, turn, weigh, zero
+from tensorgraph.ops.native.convolution_lanes import VECS, gather, weigh_lanes
+from tensorgraph.ops.native.convolution_tiles import PLACING, convolve, finite, place, table, turn, weigh, zero
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 from tensorgraph.ops.native.joining import fill
 from tensorgraph.ops.native.moving import collapsed, copy_of
@@ -31,6 +33,7 @@ from tensorgraph.ops.windows import convolution_windows, transposed_windows, wei
 __all__ = ["convolution", "convolution_weight", "transposed_convolution"]
 
 WORK = 3_000_000  # operations from which a convolution is shared by threads
+FEW = 4  # images, and groups of each, of which every block of what is shared has at least one
 LARGE = 1 << 15  # numbers from which what is done once for all is shared too
 MOST_PHASES, MOST_LINES = 64, 1 << 20  # remainders of the strides, numbers along an axis, of a plan that is soon made
 Three = tuple[int, int, int]
@@ -38,14 +41,37 @@ Three = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Images:
-    """Prepared images: (images, channels, planes, remainders, lines, pixels of a line)."""
+    """Images with their border, where blocks put it around one image after the other, or around all at once.
+
+    Attributes
+    ----------
+    place : Place
+        The images: with their border, or, where blocks put it around them, as they were given.
+    strides : tuple of int
+        Bytes of prepared images, of which a block may have one: (images, channels, planes, remainders, lines, pixels).
+    pitch : int
+        Pixels of a line.
+    placing : list of int, optional
+        What `place_image` reads, where blocks put the border around an image.
+    """
 
     place: Place
+    strides: tuple[int, ...]
     pitch: int
+    placing: list[int] | None = None
 
-    @property
-    def strides(self) -> tuple[int, ...]:
-        return self.place.strides
+    def of_groups(self, groups: int) -> list[int]:
+        """Bytes from image to image and from group to group, where the images are."""
+        return [self.place.strides[0], self.place.strides[1] * (self.place.shape[1] // groups)]
+
+    def own(self, call: Call, blocks: int) -> list[int | Address]:
+        """A place for an image with its border for each block, and how many bytes that is."""
+        if self.placing is None:
+            return [0, 0]
+        size = self.place.dtype.itemsize
+        each = -(-self.placing[0] * self.strides[1] // 64) * 64
+        memory = call.scratch((blocks, each // size), self.place.dtype, "images with their border")
+        return [memory.address(), each]
 
 
 def _solid(x: Place) -> Place:
@@ -65,6 +91,11 @@ def _fits(*arrays: Any) -> bool:
     if not all(isinstance(a, Place) and a.dtype == given[0].dtype and a.size for a in given):
         return False
     return given[0].dtype in SINGLE_OR_DOUBLE and given[0].ndim in (3, 4, 5)
+
+
+def _has_own(units: int, products: int) -> bool:
+    """Whether a block has images, or groups of them, of its own."""
+    return units >= FEW or 2 * products <= WORK
 
 
 def _blocks(flops: int, units: int) -> int:
@@ -87,35 +118,67 @@ def _lines(win: Any) -> Three:
     return (planes - 1) * step + (deep - 1) * apart + 1, down, right
 
 
-def _prepared(call: Call, x: Place, before: Three, lines: Three, stride: Three = (1, 1, 1)) -> Images:
-    """Images with `before` zeros put in (or cut off, where negative) at the head of the axes, of `lines` numbers along
-    them, of the last two for each remainder of the stride."""
-    images, channels, *sizes = x.shape
-    size = x.dtype.itemsize
-    plain = before == (0, 0, 0) and stride[1:] == (1, 1) and tuple(sizes) == lines
-    flat = collapsed(sizes, x.strides[2:])
-    if plain and (not flat or (len(flat) == 1 and flat[0][1] == size)):
-        shape, plane = (images, channels, lines[0], 1, *lines[1:]), lines[1] * lines[2] * size
-        return Images(x.over(shape, (*x.strides[:2], plane, 0, lines[2] * size, size)), lines[2])
-    shape = (images, channels, lines[0], stride[1] * stride[2], *lines[1:])
-    target = call.scratch(shape, x.dtype, "images with their border")
-    call.run(kernel(zero, x.dtype), [target.address(), target.size])
-    for phase in range(stride[1] * stride[2]):
+def _moves(
+    x: Place, before: Three, lines: Three, stride: Three, strides: Sequence[int], seen: set[int]
+) -> Iterator[tuple[int, int, list[int]]]:  # fmt: skip
+    """Of each remainder of the strides that windows see: where its numbers begin in an image, and in a prepared one
+    whose planes, remainders, lines and pixels lie so; how many planes, lines and pixels there are."""
+    for phase in sorted(seen):
         spans = []
         owns, steps = (0, *divmod(phase, stride[2])), (1, *stride[1:])
-        for n, head, many, step, own in zip(sizes, before, lines, steps, owns, strict=True):
+        for n, head, many, step, own in zip(x.shape[2:], before, lines, steps, owns, strict=True):
             # number i of the target is number i step + own - head of the source
             inside = [i for i in range(many) if 0 <= i * step + own - head < n]
             spans.append((inside[0], inside[0] * step + own - head, len(inside)) if inside else (0, 0, 0))
         if not all(count for _, _, count in spans):
             continue
-        apart = [stride * step for stride, step in zip(x.strides[2:], steps, strict=True)]
         at = sum(first * stride for (_, first, _), stride in zip(spans, x.strides[2:], strict=True))
-        spans_of = (target.strides[2], *target.strides[4:])
-        to = phase * target.strides[3] + sum(first * step for (first, _, _), step in zip(spans, spans_of, strict=True))
-        counts = [count for _, _, count in spans]
+        of = (strides[0], *strides[2:])
+        to = phase * strides[1] + sum(first * step for (first, _, _), step in zip(spans, of, strict=True))
+        yield at, to, [count for _, _, count in spans]
+
+
+def _images(
+    call: Call, x: Place, before: Three, lines: Three, stride: Three, seen: set[int], groups: int, own: bool
+) -> Images:  # fmt: skip
+    """Images with `before` zeros put in (or cut off, where negative) at the head of the axes, of `lines` numbers along
+    them, of the last two for each remainder of the stride that windows see. Blocks do it themselves where they may."""
+    _, channels, *sizes = x.shape
+    size = x.dtype.itemsize
+    plain = before == (0, 0, 0) and stride[1:] == (1, 1) and tuple(sizes) == lines
+    flat = collapsed(sizes, x.strides[2:])
+    if plain and (not flat or (len(flat) == 1 and flat[0][1] == size)):
+        plane = lines[1] * lines[2] * size
+        return Images(x, (*x.strides[:2], plane, 0, lines[2] * size, size), lines[2])
+    line, part = lines[2] * size, lines[1] * lines[2] * size
+    strides = (part * stride[1] * stride[2], part, line, size)
+    if not own:
+        place = _prepared(call, x, before, lines, stride, seen)
+        return Images(place, place.strides, lines[2])
+    moves = [*_moves(x, before, lines, stride, strides, seen)]
+    planes = moves[0][2][0] if moves else 0
+    channel = lines[0] * strides[0]
+    placing = [
+        channels // groups, x.strides[1], channel, planes, x.strides[2], strides[0],
+        x.strides[3] * stride[1], line, x.strides[4] * stride[2], len(moves),
+    ]  # fmt: skip
+    for at, to, (_, rows, count) in moves:
+        placing += [at, to, rows, count]
+    return Images(x, (0, channel, *strides), lines[2], placing)
+
+
+def _prepared(
+    call: Call, x: Place, before: Three, lines: Three, stride: Three = (1, 1, 1), seen: set[int] | None = None
+) -> Place:  # fmt: skip
+    """All images with their border, in memory for all: (images, channels, planes, remainders, lines, pixels)."""
+    shape = (*x.shape[:2], lines[0], stride[1] * stride[2], *lines[1:])
+    target = call.scratch(shape, x.dtype, "images with their border")
+    call.run(kernel(zero, x.dtype), [target.address(), target.size])
+    apart = [x.strides[2], x.strides[3] * stride[1], x.strides[4] * stride[2]]
+    seen = {*range(stride[1] * stride[2])} if seen is None else seen
+    for at, to, counts in _moves(x, before, lines, stride, target.strides[2:], seen):
         # images and channels are one axis where they can be, and planes are the other
-        around = collapsed([images, channels, counts[0]], [*x.strides[:2], apart[0]], target.strides[:3])
+        around = collapsed([*x.shape[:2], counts[0]], [*x.strides[:2], apart[0]], target.strides[:3])
         for offsets in itertools.product(*(range(axis[0]) for axis in around[:-2])):
             shifts = [sum(i * axis[side] for i, axis in zip(offsets, around, strict=False)) for side in (1, 2)]
             (n, n_from, n_to), (m, m_from, m_to) = ([(1, 0, 0), (1, 0, 0), *around])[-2:]
@@ -124,11 +187,17 @@ def _prepared(call: Call, x: Place, before: Three, lines: Three, stride: Three =
                 target.address(to + shifts[1]), n_to, m_to, *target.strides[4:], n, m, *counts[1:],
             ]  # fmt: skip
             call.run(kernel(place, x.dtype), words, 4 if target.nbytes > 1 << 18 else 1)
-    return Images(target, lines[2])
+    return target
 
 
-def _table(call: Call, images: Images, channels: int, window: Three, dilation: Three, stride: Three) -> Place:
-    offsets = call.scratch((channels * math.prod(window),), "int64", "where a window's numbers lie")
+def _table(
+    call: Call, images: Images, channels: int, window: Three, dilation: Three, stride: Three, count: int = 0
+) -> Place:  # fmt: skip
+    """Where a window's numbers lie, and up to `count` others that are there to be read."""
+    size = channels * math.prod(window)
+    offsets = call.scratch((max(size, count),), "int64", "where a window's numbers lie")
+    if count > size:
+        call.run(kernel(zero, np.float64), [offsets.address(8 * size), count - size])
     _, channel, plane, phase, line, _ = images.strides
     words: list[int | Address] = [offsets.address(), channels, channel, *window, dilation[0] * plane, *dilation[1:]]
     call.run(kernel(table, images.place.dtype), [*words, *stride[1:], phase, line])
@@ -154,7 +223,7 @@ def _ones(call: Call, like: Place, before: Three, lines: Three) -> Place:
     """An image of ones, with zeros around it where prepared images have them."""
     one = call.scratch((), like.dtype, "1")
     fill(call, one, 1.0)
-    return _prepared(call, one.over((1, 1, *like.shape[2:]), (0, 0, 0, 0, 0)), before, lines).place
+    return _prepared(call, one.over((1, 1, *like.shape[2:]), (0, 0, 0, 0, 0)), before, lines)
 
 
 @dataclass(frozen=True)
@@ -186,18 +255,22 @@ def _sums(
     vecs = max(2, (16 if large_tiles() else 8) // rows)
     planes, lines, columns = y.shape[2:]
     span = (lines - 1) * images.pitch + columns
-    blocks = _blocks(2 * y.size * k, count * groups * planes)
+    blocks = _blocks(2 * y.size * (k + 8), count * groups * planes)  # 8 for writing them
     spare = call.scratch((blocks, rows, -(-span // 64) * 64), y.dtype, "sums of windows")
     words: list[int | Address] = [
-        images.place.address(first), images.strides[0], images.strides[1] * (images.place.shape[1] // groups),
-        images.strides[2] * step, offsets.address(), k, weight, y.address(), *y.strides,
+        images.place.address(0 if images.placing else first), *images.of_groups(groups), images.strides[2] * step,
+        offsets.address(), k, weight, y.address(), *y.strides,
         0 if bias is None else bias.address(), count, groups, planes, channels, span, images.pitch, lines, columns,
         spare.address(), spare.strides[0],
     ]  # fmt: skip
+    placed = images.placing is not None
     if border is not None:
         words += [border.plane.address(first), taps, border.says.address()]
-    text = kernel(convolve, y.dtype, ROWS=rows, VECS=vecs, BIAS=bias is not None, BORDERED=border is not None)
-    call.run(text, words, blocks)
+    if images.placing is not None:
+        words += [0] * (PLACING - 3 - len(words))
+        words += [*images.own(call, blocks), first, *images.placing]
+    constants = {"BIAS": bias is not None, "BORDERED": border is not None, "PLACED": placed}
+    call.run(kernel(convolve, y.dtype, ROWS=rows, VECS=vecs, **constants), words, blocks)
 
 
 def convolution(call: Call) -> bool:
@@ -211,11 +284,19 @@ def convolution(call: Call) -> bool:
     lines, groups = _lines(win), call.attrs["groups"]
     if not _is_usual(stride[1] * stride[2], lines):
         return False
-    images = _prepared(call, _solid(x), _three([lo for lo, _ in win.edges], 0), lines, stride)
+    before, seen = _three([lo for lo, _ in win.edges], 0), _seen(window, dilation, stride)
+    own = _has_own(x.shape[0] * groups, y.size * weight.size // weight.shape[0])
+    images = _images(call, _solid(x), before, lines, stride, seen, groups, own)
     offsets = _table(call, images, weight.shape[1], window, dilation, stride)
     added = None if bias is None else _in_order(call, bias)
     _sums(call, images, offsets, _in_order(call, weight).address(), added, _solid(y), groups, stride[0])
     return True
+
+
+def _seen(window: Three, dilation: Three, stride: Three) -> set[int]:
+    """Which remainders of the stride windows see, of lines and pixels."""
+    down, right = ({k * d % s for k in range(n)} for n, d, s in zip(window[1:], dilation[1:], stride[1:], strict=True))
+    return {a * stride[2] + b for a in down for b in right}
 
 
 def _in_order(call: Call, a: Place) -> Place:
@@ -290,7 +371,8 @@ def transposed_convolution(call: Call) -> bool:
     lines = _three([lead + max([n, *(phase.end for phase in axis)]) for n, lead, axis in of], 1)
     if not _is_usual(1, lines):
         return False
-    images = _prepared(call, y, before, lines)
+    own = _has_own(y.shape[0] * groups, y.size * weight.size // weight.shape[0])
+    images = _images(call, y, before, lines, (1, 1, 1), {0}, groups, own)
     outer, weight = weight.shape[0] // groups, _in_order(call, weight)
     added, border = None if bias is None else _in_order(call, bias), None
     if lines != y.shape[2:]:
@@ -326,10 +408,22 @@ def convolution_weight(call: Call) -> bool:
     lines, groups = _lines(win), call.attrs["groups"]
     if not _is_usual(stride[1] * stride[2], (*lines, *outputs)):
         return False
-    images = _prepared(call, _solid(x), _three([lo for lo, _ in win.edges], 0), lines, stride)
-    slopes = _prepared(call, _solid(y), (0, 0, 0), (*outputs[:2], images.pitch))
-    channels, inputs = y.shape[1] // groups, weight.shape[1]
-    offsets = _table(call, images, inputs, window, _three(win.dilation, 1), stride)
+    x, y, dilation = _solid(x), _solid(y), _three(win.dilation, 1)
+    lanes = y.shape[1] // groups * y.dtype.itemsize  # bytes, which are a half of whole vectors at least
+    own = _has_own(x.shape[0], y.size * weight.size // weight.shape[0]) and lanes >= -(-lanes // 64) * 32
+    before, seen = _three([lo for lo, _ in win.edges], 0), _seen(window, dilation, stride)
+    images = _images(call, x, before, lines, stride, seen, groups, own)
+    (_of_channels if own else _of_pixels)(call, images, y, weight, groups, window, dilation, stride)
+    return True
+
+
+def _of_pixels(
+    call: Call, images: Images, y: Place, weight: Place, groups: int, window: Three, dilation: Three, stride: Three
+) -> None:  # fmt: skip
+    """The gradient of the weights, of which windows are lanes: blocks have parts of it."""
+    outputs, channels, inputs = y.shape[2:], y.shape[1] // groups, weight.shape[1]
+    slopes = _images(call, y, (0, 0, 0), (*outputs[:2], images.pitch), (1, 1, 1), {0}, groups, False)
+    offsets = _table(call, images, inputs, window, dilation, stride)
     rows, taps = _rows_of(channels, 4 if large_tiles() else 2), _rows_of(window[2], 5)
     if rows == 1 and channels > 1:
         rows = 2
@@ -339,14 +433,43 @@ def convolution_weight(call: Call) -> bool:
     units = groups * -(-channels // rows) * inputs * down * -(-window[2] // taps)
     words: list[int | Address] = [
         images.place.address(), images.strides[0], images.strides[1] * inputs, images.strides[2] * stride[0],
-        offsets.address(), slopes.place.address(), *slopes.strides[:3], weight.address(), x.shape[0], outputs[0],
+        offsets.address(), slopes.place.address(), *slopes.strides[:3], weight.address(), y.shape[0], outputs[0],
         groups, channels, inputs, down, window[2], span, max(1, DEPTH // -(-span // lanes)),
     ]  # fmt: skip
     hanging = images.pitch != outputs[2] and outputs[1] > 1
     if hanging:
-        plane = _ones(call, _solid(y), (0, 0, 0), (*outputs[:2], images.pitch))
+        plane = _ones(call, y, (0, 0, 0), (*outputs[:2], images.pitch))
         together = math.prod(images.place.shape[2:])
         words += [plane.address(), _odd(call, images.place, together).address()]
     text = kernel(weigh, weight.dtype, ROWS=rows, TAPS=taps, HANGING=hanging)
     call.run(text, words, _blocks(2 * y.size * offsets.size, units))
-    return True
+
+
+def _of_channels(
+    call: Call, images: Images, y: Place, weight: Place, groups: int, window: Three, dilation: Three, stride: Three
+) -> None:  # fmt: skip
+    """The gradient of the weights, of which channels are lanes: blocks have images."""
+    inputs, outputs, dtype = weight.shape[1], y.shape[1] // groups, y.dtype
+    wide = -(-outputs * dtype.itemsize // 64) * 64
+    k, vecs = inputs * math.prod(window), 1 if wide == 64 else VECS
+    # the fewest instructions: products, as many as one waits for, or what they load
+    most = (12 if vecs == 1 else 8) if large_tiles() else 6
+    rows = min(range(1, most + 1), key=lambda r: (-(-k // r) * max(r * vecs, 8, r + vecs), -r))
+    padded = -(-k // rows) * rows
+    offsets = _table(call, images, inputs, window, dilation, stride, padded)
+    blocks = _blocks(2 * y.size * k, y.shape[0])
+    planes, lines, columns = y.shape[2:]
+    flat = (lines, columns)
+    if y.strides[3] == columns * y.strides[4] or lines == 1:
+        flat = (1, lines * columns)
+    turned = call.scratch((blocks, lines * columns, wide // dtype.itemsize), dtype, "slopes, channels side by side")
+    sums = call.scratch((blocks, 2, groups * padded, wide // dtype.itemsize), dtype, "sums of the weights' gradient")
+    _, _, plane, _, line, _ = images.strides
+    words: list[int | Address] = [
+        images.place.address(), *images.of_groups(groups), plane * stride[0], line, offsets.address(), padded,
+        y.address(), *y.strides, *flat, y.shape[0], groups, outputs, planes, lines, columns, wide, turned.address(),
+        sums.address(), *images.own(call, blocks), *(images.placing or ()),
+    ]  # fmt: skip
+    call.run(kernel(weigh_lanes, dtype, ROWS=rows, PLACED=images.placing is not None), words, blocks)
+    told: list[int | Address] = [sums.address(), blocks, groups, padded, k, wide, outputs, weight.address()]
+    call.run(kernel(gather, dtype), told, 4 if weight.size * blocks > LARGE else 1)

@@ -32,17 +32,36 @@ from tensorgraph.native.words import (
 from tensorgraph.ops.native.packing import DEPTH
 from tensorgraph.ops.native.product_tiles import read, write
 
-__all__ = ["convolve", "finite", "place", "table", "turn", "weigh", "zero"]
+__all__ = ["PLACING", "convolve", "finite", "place", "place_image", "table", "turn", "weigh", "zero", "zeros"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
-ROWS, VECS, TAPS, BIAS, BORDERED, HANGING = 1, 1, 1, False, False, False  # of these
+ROWS, VECS, TAPS, BIAS, BORDERED, HANGING, PLACED = 1, 1, 1, False, False, False, False  # of these
+PLACING = 30  # at which word of `convolve` what `place_image` reads begins
+
+
+def zeros(p: Any, n: Any) -> None:
+    """So many zeros."""
+    for j in range(0, n, LANES):
+        stm(p + j * SIZE, vset(0.0), n - j)
 
 
 def zero(w: Any, block: Any, blocks: Any) -> None:
     """Zeros. Words: address, count."""
-    p, n = word_at(w, 0), word_at(w, 1)
-    for j in range(0, n, LANES):
-        stm(p + j * SIZE, vset(0.0), n - j)
+    zeros(word_at(w, 0), word_at(w, 1))
+
+
+def copy_lines(p: Any, s_row: Any, s_step: Any, q: Any, t_row: Any, t_step: Any, rows: Any, count: Any) -> None:
+    """Rows of numbers, from strides to strides."""
+    for r in range(rows):
+        for j in range(0, count, LANES):
+            n, a, b = min(count - j, LANES), p + r * s_row + j * s_step, q + r * t_row + j * t_step
+            if s_step == SIZE:
+                if t_step == SIZE:
+                    stm(b, ldm(a, n, 0.0), n)
+                else:
+                    stg(b, t_step, ldm(a, n, 0.0), n)
+            else:
+                stg(b, t_step, ldg(a, s_step, n, 0.0), n)
 
 
 def place(w: Any, block: Any, blocks: Any) -> None:
@@ -51,20 +70,23 @@ def place(w: Any, block: Any, blocks: Any) -> None:
     s, s_image, s_plane, s_row, s_step, t, t_image, t_plane, t_row, t_step = [word_at(w, i) for i in static(10)]
     images, planes, rows, count = [word_at(w, i) for i in static(10, 14)]
     for u in range(images * planes * block // blocks, images * planes * (block + 1) // blocks):
-        p, q = (
-            s + u // planes * s_image + u % planes * s_plane,
-            t + u // planes * t_image + u % planes * t_plane,
-        )
-        for r in range(rows):
-            for j in range(0, count, LANES):
-                n, a, b = min(count - j, LANES), p + r * s_row + j * s_step, q + r * t_row + j * t_step
-                if s_step == SIZE:
-                    if t_step == SIZE:
-                        stm(b, ldm(a, n, 0.0), n)
-                    else:
-                        stg(b, t_step, ldm(a, n, 0.0), n)
-                else:
-                    stg(b, t_step, ldg(a, s_step, n, 0.0), n)
+        p = s + u // planes * s_image + u % planes * s_plane
+        q = t + u // planes * t_image + u % planes * t_plane
+        copy_lines(p, s_row, s_step, q, t_row, t_step, rows, count)
+
+
+def place_image(w: Any, at: int, source: Any, target: Any) -> None:
+    """An image into memory that holds zeros where it has its border. Words from `at` on: channels, bytes from channel
+    to channel of the image and there; planes, and the like of these; bytes from row to row of both, from number to
+    number of the image; remainders of the stride, and of each where its numbers begin in both, rows, numbers of one."""
+    channels, s_channel, t_channel, planes, s_plane, t_plane = [word_at(w, at + i) for i in static(6)]
+    s_row, t_row, s_step, phases = [word_at(w, at + i) for i in static(6, 10)]
+    for f in range(phases):
+        begin, to, rows, count = [word_at(w, at + 10 + 4 * f + i) for i in static(4)]
+        for u in range(channels * planes):
+            p = source + begin + u // planes * s_channel + u % planes * s_plane
+            q = target + to + u // planes * t_channel + u % planes * t_plane
+            copy_lines(p, s_row, s_step, q, t_row, SIZE, rows, count)
 
 
 def table(w: Any, block: Any, blocks: Any) -> None:
@@ -150,18 +172,28 @@ def convolve(w: Any, block: Any, blocks: Any) -> None:
     line, number to number; bias; images, groups, planes, channels of the result in a group; windows of a plane, those
     that hang over too, from line to line, lines, windows of a line; memory for the sums, and how many bytes a block has
     of it; where there is a border, an image of ones inside of it, numbers of a channel of a window, and what is 1 where
-    that matters, as weights are not finite."""
+    that matters, as weights are not finite; where a
+    block puts borders around its images itself, memory for one, how many bytes a block has of it, where the first
+    window begins in it, and what `place_image` reads."""
     x, x_image, x_group, x_plane, offsets, k, weights = [word_at(w, i) for i in static(7)]
     y, y_image, y_channel, y_plane, y_line, y_step, bias = [word_at(w, i) for i in static(7, 14)]
     images, groups, planes, outputs, span, pitch, lines, columns = [word_at(w, i) for i in static(14, 22)]
     z = word_at(w, 22) + word_at(w, 23) * block
     units, z_row, inside = images * planes * groups, word_at(w, 23) // ROWS, integer(0)
     taps = word_at(w, 25) if BORDERED else 1
-    for v in range(units * block // blocks, units * (block + 1) // blocks):
+    own, first = word_at(w, 27) + word_at(w, 28) * block if PLACED else 0, units * block // blocks
+    if PLACED:
+        zeros(own, word_at(w, 28) // SIZE)
+    for v in range(first, units * (block + 1) // blocks):
         u, deep = v // planes, v % planes
         if BORDERED and load_int(word_at(w, 26)) != 0:
             inside = word_at(w, 24) + deep * x_plane
-        source = x + u // groups * x_image + u % groups * x_group + deep * x_plane
+        source = x + u // groups * x_image + u % groups * x_group
+        if PLACED:
+            if (deep == 0) | (v == first):
+                place_image(w, PLACING, source, own)
+            source = own + word_at(w, 29)
+        source += deep * x_plane
         for begin in range(0, outputs, ROWS):
             o = min(begin, outputs - ROWS)  # the last ones again, rather than fewer
             a = weights + (u % groups * outputs + o) * k * SIZE

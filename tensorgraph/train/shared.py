@@ -194,6 +194,10 @@ class SharedRecorder:
         if self.recorder is not None:
             self.recorder.interrupted(loop)
 
+    def compiled(self, loop: Loop, **told: Any) -> None:
+        if self.recorder is not None:
+            self.recorder.compiled(loop, **told)
+
     def step_done(self, loop: Loop, loss: float) -> None:
         if self.recorder is not None:
             self.recorder.step_done(loop, loss)
