@@ -421,7 +421,7 @@ def _of_pixels(
     call: Call, images: Images, y: Place, weight: Place, groups: int, window: Three, dilation: Three, stride: Three
 ) -> None:  # fmt: skip
     """The gradient of the weights, of which windows are lanes: blocks have parts of it."""
-    outputs, channels, inputs = y.shape[2:], y.shape[1] // groups, weight.shape[1]
+    outputs, channels, inputs = _three(y.shape[2:], 1), y.shape[1] // groups, weight.shape[1]
     slopes = _images(call, y, (0, 0, 0), (*outputs[:2], images.pitch), (1, 1, 1), {0}, groups, False)
     offsets = _table(call, images, inputs, window, dilation, stride)
     rows, taps = _rows_of(channels, 4 if large_tiles() else 2), _rows_of(window[2], 5)
