@@ -5,8 +5,9 @@ from collections import defaultdict
 from itertools import pairwise
 
 import pytest
-from large_programs import PROGRAMS
-from viz_pages import needs_engine
+from large_programs import PROGRAMS, flat
+from test_viz_browser import IN_SIGHT
+from viz_pages import chosen, needs_engine
 
 from tensorgraph.pages.palette import THEMES
 from tensorgraph.viz import draw
@@ -132,3 +133,37 @@ def test_a_drawing_that_cannot_be_read_says_so():
     assert re.fullmatch(r"on a screen of 1920 by 1080 its words are \d px high: level='auto' draws less, .*", note)
     assert not any(" px " in note for note in draw(graph).notes)
     assert any(" px " in note for note in draw(graph, level="op", size=(400, 300)).notes)
+
+
+def test_on_a_page_a_frame_is_chosen_in_every_part(browser, engine, tmp_path):
+    drawing = draw(PROGRAMS["transformer forward"](), level="module")
+    drawing.save(tmp_path / "parts.html")
+    browser.window(1280, 800)
+    browser.open(tmp_path / "parts.html")
+    graph = "document.querySelector('#stage .graph').getBoundingClientRect()"
+    wide, high = browser.run(f"{graph}.width"), browser.run(f"{graph}.height")
+    assert wide > high
+    (ids,) = {tuple(browser.run("[...document.querySelectorAll('#stage .more')].map(e => e.dataset.of)"))}
+    assert ids and set(ids) <= {group.id for group in drawing.groups}
+    x, y = browser.run("""(() => {
+      const words = document.querySelector('#stage .more text').getBoundingClientRect();
+      return [words.x + words.width / 2, words.y + words.height / 2];
+    })()""")
+    browser.click(x, y)
+    assert chosen(browser) == next(group.path for group in drawing.groups if group.id == ids[0])
+    assert browser.complaints() == []
+
+
+def test_on_a_page_the_legend_hides_no_box(browser, engine, tmp_path):
+    draw(flat(400)).save(tmp_path / "flat.html")
+    for width, height in ((1280, 800), (1280, 620), (900, 700)):
+        browser.window(width, height)
+        browser.open(tmp_path / "flat.html")
+        assert browser.run("""(() => {
+          const sign = document.querySelector('#legend summary').getBoundingClientRect();
+          return [...document.querySelectorAll('#stage .node')].every(element => {
+            const box = element.getBoundingClientRect();
+            return box.left > sign.right || box.bottom < sign.top || box.top > sign.bottom || box.right < sign.left;
+          });
+        })()""")
+        assert browser.run(IN_SIGHT)

@@ -14,6 +14,7 @@ from tensorgraph.viz import draw
 from tensorgraph.viz.render import tabs
 from tensorgraph.viz.render.engine import run_engine
 from tensorgraph.viz.render.metrics import room, text_width
+from tensorgraph.viz.render.svg_text import LOWER
 
 NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
 DRAWINGS = {
@@ -89,7 +90,7 @@ def test_a_frame_has_its_title_on_a_tab_in_front_of_the_lines(engine, theme):
     assert surface.get("fill").upper() == page and (theme != "auto" or "f-page" in surface.get("class"))
     top = extent(outline(frame), 1)[0]
     above, below = extent(surface, 1)
-    assert above < top < below and abs((above + below) / 2 - top) < 0.1
+    assert above < top < below and abs((above + below) / 2 - LOWER - top) < 0.1
     left, right = extent(surface, 0)
     assert extent(outline(frame), 0)[0] < left and right < extent(outline(frame), 0)[1]
 
@@ -120,7 +121,7 @@ def test_what_an_engine_draws_to_the_end_has_tabs_in_front_too(engine, name):
         tab = next(g for g in groups(body, "node") if g[0].text == f"tab_{group.id}")
         assert not list(frame.iter("text")) and [t.text for t in tab.iter("text")] == [group.rows[0].text]
         above, below = extent(next(tab.iter("polygon")), 1)
-        assert abs((above + below) / 2 - extent(outline(frame), 1)[0]) < 1.5
+        assert abs((above + below) / 2 - LOWER - extent(outline(frame), 1)[0]) < 1.5
     plain = run_engine(drawing.dot(), "svg", 20.0).decode()
     moved = lambda text: sorted(re.findall(r"<text [^>]*>([^<]*)", text))
     assert moved(plain) == moved(body)

@@ -14,10 +14,10 @@ from dataclasses import astuple, replace
 
 from tensorgraph.pages.palette import LIGHT, NAMES
 from tensorgraph.viz.model.drawing import Drawing
-from tensorgraph.viz.render.dot import to_dot
 from tensorgraph.viz.render.engine import EngineError, run_engine
 from tensorgraph.viz.render.metrics import text_width
-from tensorgraph.viz.render.svg import SURFACES
+from tensorgraph.viz.render.sheet import layout
+from tensorgraph.viz.render.svg import PART, SURFACES
 from tensorgraph.viz.render.svg_lines import Lines, name_of
 from tensorgraph.viz.render.svg_text import centred, lifted
 from tensorgraph.viz.render.whole import whole
@@ -42,7 +42,7 @@ def lay_out(drawings: Sequence[Drawing], timeout: float) -> tuple[list[str | Non
         left = until - time.monotonic()
         if left <= 0:
             return found, f"their layouts together would take longer than {timeout:g} s (timeout=)"
-        dots = [_dot(drawings[i]) for i in batch]
+        dots = [_dot(drawings[i], left) for i in batch]
         try:
             made = _run(dots, left)
         except EngineError as error:
@@ -50,7 +50,7 @@ def lay_out(drawings: Sequence[Drawing], timeout: float) -> tuple[list[str | Non
             if "longer than" not in reason and len(batch) == 1:
                 continue  # of one drawing only
             if "longer than" not in reason and _works():
-                made = [_alone(dot, until) for dot in dots]
+                made = [_alone(*one, until) for one in dots]
             else:
                 return found, reason
         for i, svg in zip(batch, made, strict=True):
@@ -58,10 +58,11 @@ def lay_out(drawings: Sequence[Drawing], timeout: float) -> tuple[list[str | Non
     return found, reason
 
 
-def _dot(drawing: Drawing) -> str:
-    """Without title, notes and, unless there is nothing else, legend: the page says these once."""
+def _dot(drawing: Drawing, timeout: float) -> tuple[str, tuple[str, ...]]:
+    """Without title, notes and, unless there is nothing else, legend: the page says these once. And how an engine is to
+    be called, see `layout`."""
     legend = () if drawing.nodes else drawing.legend
-    return to_dot(replace(drawing, title="", legend=legend, notes=()), "light")
+    return layout(replace(drawing, title="", legend=legend, notes=()), "light", timeout)
 
 
 def _batches(drawings: Sequence[Drawing]) -> list[list[int]]:
@@ -77,12 +78,18 @@ def _batches(drawings: Sequence[Drawing]) -> list[list[int]]:
     return found
 
 
-def _run(dots: Sequence[str], timeout: float) -> list[str | None]:
-    output = run_engine("".join(dots), "svg", timeout).decode("utf-8")
-    made: list[str | None] = re.findall(r"<svg\b.*?</svg>", output, re.S)
-    if len(made) != len(dots):
-        raise EngineError(f"the layout engine drew {len(made)} of {len(dots)} drawings")
-    return made
+def _run(dots: Sequence[tuple[str, tuple[str, ...]]], timeout: float) -> list[str | None]:
+    """The pictures: all together that an engine is called for in one way."""
+    found: list[str | None] = [None] * len(dots)
+    for how in dict.fromkeys(how for _, how in dots):
+        some = [i for i, (_, other) in enumerate(dots) if other == how]
+        output = run_engine("".join(dots[i][0] for i in some), "svg", timeout, *how).decode("utf-8")
+        made = re.findall(r"<svg\b.*?</svg>", output, re.S)
+        if len(made) != len(some):
+            raise EngineError(f"the layout engine drew {len(made)} of {len(some)} drawings")
+        for i, svg in zip(some, made, strict=True):
+            found[i] = svg
+    return found
 
 
 def _works() -> bool:
@@ -92,9 +99,9 @@ def _works() -> bool:
         return False
 
 
-def _alone(dot: str, until: float) -> str | None:
+def _alone(dot: str, how: tuple[str, ...], until: float) -> str | None:
     try:
-        return _run([dot], max(until - time.monotonic(), 0.01))[0]
+        return _run([(dot, how)], max(until - time.monotonic(), 0.01))[0]
     except EngineError:
         return None
 
@@ -107,13 +114,18 @@ def slim(svg: str, prefix: str, drawing: Drawing) -> str:
     body = whole(lifted(centred(re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)), front=False))
     lines = Lines(drawing, body)
     named = re.compile(r'<g id="[^"]*" class="(node|cluster|edge)">\s*<title>([^<]*)</title>')
+    begun: set[str] = set()  # frames
 
     def group(match: re.Match[str]) -> str:
         kind, name = match[1], name_of(match[2])
         if isinstance(name, tuple):
             tails, heads = lines.ends(*name)
             return f'<g class="edge" data-tails="{" ".join(tails)}" data-heads="{" ".join(heads)}">'
-        id = name.removeprefix("cluster_")
+        id = PART.sub("", name.removeprefix("cluster_"))
+        if id in begun:
+            return f'<g class="more" data-of="{id}">'
+        if id in lines.frames:
+            begun.add(id)
         if id in lines.paths or id in lines.frames:
             return f'<g class="{kind}" id="{prefix}{id}">'
         edge = lines.edge(id, id)

@@ -71,6 +71,7 @@ function showDrawing(place, view) {
   layer.append(...svg.querySelectorAll(".edge")); // over the boxes, or arrowheads would hide under their borders
   for (const tab of svg.querySelectorAll(".tab")) tab.remove();
   for (const id of items.keys()) if (items.get(id).role === undefined && elements.has(id)) layer.append(tab(elements.get(id)));
+  for (const frame of svg.querySelectorAll(".more")) layer.append(tab(frame)); // frames that go on in another part
   titles(view);
 }
 
@@ -143,8 +144,9 @@ function showList(view) {
 // ---- choosing and opening
 
 function idOf(target) {
-  const element = target.closest && target.closest(".node, .cluster, .list button");
+  const element = target.closest && target.closest(".node, .cluster, .more, .list button");
   if (!element) return null;
+  if (element.dataset.of) return element.dataset.of;
   for (const [id, known] of elements) if (known === element) return id;
   return null;
 }
@@ -262,19 +264,33 @@ function look() {
   svg.setAttribute("viewBox", `${camera.x - width / 2} ${camera.y - height / 2} ${width} ${height}`);
 }
 
-function fit(whole) {
+function fit(whole, below = 0) {
   if (!svg) return;
-  const wide = stage.clientWidth / size.width, high = stage.clientHeight / size.height;
+  const wide = stage.clientWidth / size.width, high = (stage.clientHeight - below) / size.height;
   const all = Math.min(wide, high, READABLE);
   camera.scale = whole ? all : Math.max(all, Math.min(wide, READABLE), 10 / 9); // words of nine units: ten pixels
   camera.x = size.x + size.width / 2;
-  const seen = stage.clientHeight / camera.scale;
-  camera.y = seen >= size.height ? size.y + size.height / 2 : size.y + seen / 2; // too tall: from its top
+  const seen = stage.clientHeight / camera.scale, room = below / camera.scale;
+  camera.y = seen - room >= size.height ? size.y + (size.height + room) / 2 : size.y + seen / 2; // too tall: from its top
   look();
+  if (whole && !below && hidden()) fit(true, stage.getBoundingClientRect().bottom - sign().top + 4);
   if (![...elements.values()].some(inSight)) { // a wide drawing has no box in the middle of its top
     const first = [...items.keys()].map((id) => elements.get(id)).find(Boolean);
     if (first) centre(first);
   }
+}
+
+// Whether the legend's sign lies over a box.
+function hidden() {
+  const { right, top, left, bottom } = sign();
+  return right > left && [...elements.values()].some((element) => {
+    const box = element.getBoundingClientRect();
+    return box.left < right + 4 && box.right > left && box.bottom > top - 2 && box.top < bottom;
+  });
+}
+
+function sign() {
+  return byId("legend").querySelector("summary").getBoundingClientRect();
 }
 
 function inSight(element) {

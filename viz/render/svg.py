@@ -22,7 +22,7 @@ from tensorgraph.viz.render.svg_lines import Lines, name_of
 from tensorgraph.viz.render.svg_text import centred, lifted
 from tensorgraph.viz.render.whole import whole
 
-__all__ = ["SURFACES", "to_svg", "with_text"]
+__all__ = ["PART", "SURFACES", "to_svg", "with_text"]
 
 FAMILY = "Arial, Helvetica, 'Liberation Sans', Arimo, sans-serif"
 MONO = "Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"

@@ -11,7 +11,7 @@ import re
 
 from tensorgraph.viz.render.metrics import room, text_width
 
-__all__ = ["centred", "lifted"]
+__all__ = ["LOWER", "centred", "lifted"]
 
 NODE = re.compile(r'<g id="[^"]*" class="node">.*?</g>', re.S)
 CLUSTER = re.compile(r'(<g id="[^"]*" class="cluster">\s*<title>([^<]*)</title>)(.*?)</g>', re.S)
@@ -21,6 +21,7 @@ PAIR = re.compile(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)")
 MARK = 9.0  # units that the mark before a row is wide, at most
 SIGN = ">"  # a mark that is a text
 SMALL = 8.0  # size of the names of ports
+LOWER = 2.0  # by which the middle of a frame's title is below its border: the box above stands near
 NEAR, SHARE = 3.0, 0.1  # how far the middle of a centred text may seem to lie beside its box's: units, of its width
 
 
@@ -98,7 +99,7 @@ def lifted(body: str, front: bool = True) -> str:
             return match[0]
         top = min(float(y) for _, y in PAIR.findall(frame[1]))
         ys = [float(y) for _, y in PAIR.findall(surface[1])]
-        up = (min(ys) + max(ys)) / 2 - top
+        up = (min(ys) + max(ys)) / 2 - top - LOWER
         xs = [float(x) for x, _ in PAIR.findall(surface[1])]
         label = TEXT.sub(rf'<text text-anchor="middle" x="{_middle(xs):.2f}"\2>\3</text>', label)
         tab, rest = _raised(label, up).strip(), match[3][: frame.end() + match[3][frame.end() :].index("/>") + 2]

@@ -11,6 +11,7 @@ import time
 
 from tensorgraph.viz.render.engine import EngineError, run_engine
 from tensorgraph.viz.render.sheet import AS_LAID_OUT
+from tensorgraph.viz.render.svg_text import LOWER
 
 __all__ = ["drawn", "with_tabs"]
 
@@ -42,10 +43,10 @@ def with_tabs(laid_out: str) -> str:
     tabs: list[str] = []
 
     def without(match: re.Match[str]) -> str:
-        top = match["bb"].split(",")[3]
+        top = float(match["bb"].split(",")[3]) - LOWER
         tabs.append(
             f"tab_{match['id']} [id=tab_{match['id']} shape=plain style=solid width=0 height=0 "
-            f'pos="{match["x"]},{top}" label=<{match["label"]}>];'
+            f'pos="{match["x"]},{top:g}" label=<{match["label"]}>];'
         )
         return f'{match[1]}label="",{match["rest"]}'
 
