@@ -86,7 +86,7 @@ def _over_cosh(a: Any, x: Any) -> Any:
 
 def _tanh_x(g: Any, x: Any) -> Any:
     """The rule of `tanh`; of arrays at once, since the call of an op takes longer than a few numbers."""
-    if type(x) is not ndarray or x.dtype is not F32 or type(g) is not ndarray or g.dtype is not F32 or not x.ndim:
+    if type(x) is not ndarray or type(g) is not ndarray or x.dtype is not F32 or not x.ndim:
         return over_cosh(g, x)
     size = clip(x, LOW32, FLAT32)  # cosh is even
     cosh(size, size)

@@ -1,5 +1,6 @@
 """The backward pass: accumulation, repeated passes, hooks, interior gradients, and what stays true after exceptions."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -385,6 +386,37 @@ def test_a_value_that_is_used_often_has_a_gradient_to_its_last_digits(uses) -> N
     np.testing.assert_allclose(second, 2 * expected, rtol=1e-5)
     for other in (leaf.grad, recorded, graph(x), graph.differentiate()(x), graph.simplify()(x)):
         np.testing.assert_array_equal(other.numpy(), gradient)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_node_waits_for_all_that_arrives_at_it(seed) -> None:
+    """Parents of any age in either place, leaves made late, several outputs: as in the graph that is written out."""
+
+    def f(*given):
+        rng, values = np.random.default_rng(seed), [given[0]()]
+        for late in given[1:]:
+            for _ in range(6):
+                a, b = (values[i] for i in rng.integers(len(values), size=2))
+                kind = rng.integers(4)
+                if kind == 0:
+                    front, back = tg.chunk(a, 2)
+                    values.append(tg.concatenate([back, front * b[:2]]))
+                else:
+                    values.append([a * b, tg.tanh(a) + b, a - b][kind - 1])
+            values.insert(rng.integers(len(values)), late())
+        return tg.stack(values).sum()
+
+    arrays = np.random.default_rng(seed).uniform(-1, 1, (4, 4)).astype(np.float32)
+    leaves = []
+
+    def made(a):
+        leaves.append(tg.tensor(a, requires_grad=True))
+        return leaves[-1]
+
+    f(*[functools.partial(made, a) for a in arrays]).backward()
+    expected = tg.trace(tg.grad(lambda given: f(*[lambda t=t: t for t in given])), list(arrays))(list(arrays))
+    for one, other in zip(leaves, expected, strict=True):
+        np.testing.assert_allclose(one.grad.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_an_error_does_not_grow_with_the_number_of_uses() -> None:

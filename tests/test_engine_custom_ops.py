@@ -305,6 +305,34 @@ def test_forwards_that_do_not_keep_to_their_declaration() -> None:
         assert "odd" not in tg.CATALOGUE
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(2,), ()])
+def test_a_ufunc_that_widens_keeps_the_type_that_is_promised(dtype: str, shape: tuple[int, ...]) -> None:
+    """NumPy's `float_power` gives float64 of everything."""
+    widened = tg.op("widened(a, b)", np.float_power, kind="elementwise", vjp=dict(a=lambda g: g, b=0))
+    x = tg.tensor(np.full(shape, 3.0, dtype), requires_grad=True)
+    for y in (widened(x, x), widened(x, 2.0), widened(x, 2), widened(x.detach(), x)):
+        assert y.dtype.name == dtype and y.shape == shape
+        assert y._node is None or (y._node.dtype, y._node.shape) == (y.dtype, shape)
+
+
+def test_results_have_the_type_of_parents_that_agree() -> None:
+    """Where they do not, in shape, dtype or because one is a number, the type is that of the result."""
+    rows, column, wide, number = (
+        tg.tensor(a, requires_grad=True)
+        for a in (np.ones((2, 3), "f4"), np.ones((2, 1), "f4"), np.ones((2, 3)), np.ones((), "f4"))
+    )
+    for a in (rows, column, wide, number, 2.0, 2):
+        for b in (rows, column, wide, number, 2.0, 2):
+            if isinstance(a, tg.Tensor) or isinstance(b, tg.Tensor):
+                y = a * b
+                expected = np.multiply(*[o.numpy() if isinstance(o, tg.Tensor) else o for o in (a, b)])
+                assert (y.shape, y.dtype) == (y._node.shape, y._node.dtype) == (expected.shape, expected.dtype)
+                z = tg.tanh(y)
+                assert (z.shape, z.dtype) == (z._node.shape, z._node.dtype) == (y.shape, y.dtype)
+                assert type(z._value) is np.ndarray and type(y._value) is np.ndarray
+
+
 def test_an_error_keeps_nothing_alive() -> None:
     import gc
     import weakref

@@ -15,7 +15,8 @@ from tensorgraph.arguments import brief, checked
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.cells import release
 from tensorgraph.engine.exits import caller, leave, unwatched, wants, warn_of
-from tensorgraph.engine.pull import Table, deposit, pull_recorded
+from tensorgraph.engine.pull import deposit, pull_recorded
+from tensorgraph.engine.table import Table, Total, run_of, whole
 from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, describe_node, getframe
 from tensorgraph.engine.tensor import Tensor, as_array, require_float, wrap
 from tensorgraph.engine.tree import flatten, unflatten
@@ -90,57 +91,57 @@ def run(
     pass ends at a target: what one target owes to another is left to whoever goes on from there.
     """
     # The plan:
-    # 1. the nodes behind the roots, by falling number, which is an order; with targets, which of them lead there;
-    # 2. the roots' cotangents go into a table, by node;
+    # 1. with targets, which of the nodes behind the roots lead there;
+    # 2. the roots' cotangents go into a table, by node; who has something there waits, and the newest is next: whoever
+    #    else may add to it is newer;
     # 3. each node takes its own out: a target keeps it, a node's rules turn it into contributions to its parents, added
-    #    up in the table, a projection hands it to its slot;
+    #    up in the table, a projection hands it to its slot; leaves come last;
     # 4. what was saved is let go of on the way, unless the pass is recorded or kept.
     mode = modes.current()
     if targets is None and not (create_graph or mode.debug_nans or any_hooks()):
-        return _run_plain(roots, retain, mode)
+        return _run_plain(roots, retain)
     ends = () if through or targets is None else targets
-    order = reachable([node for node, _ in roots], ends)
-    needed = None if targets is None else leading_to(order, targets)
-    if create_graph is None:
-        assert targets is not None
-        given = any(isinstance(g, Tensor) and g._node is not None for _, g in roots)
-        outside = any(type(node) is Leaf and wants(node) and node not in targets for node in order)
-        # a hook may use what a transform around this pass differentiates
-        hooks = bool(mode.watched) and any_hooks() and any(getattr(node, "hooks", None) for node in order)
-        create_graph = mode.grad and (given or outside or hooks)
-    retain = retain or create_graph  # a recorded pass leads back through the same nodes
+    needed = None
+    if targets is not None:
+        order = reachable([node for node, _ in roots], ends)
+        needed = leading_to(order, targets)
+        if create_graph is None:
+            given = any(isinstance(g, Tensor) and g._node is not None for _, g in roots)
+            outside = any(type(node) is Leaf and wants(node) and node not in targets for node in order)
+            # a hook may use what a transform around this pass differentiates
+            hooks = bool(mode.watched) and any_hooks() and any(getattr(node, "hooks", None) for node in order)
+            create_graph = mode.grad and (given or outside or hooks)
+    retain = retain or bool(create_graph)  # a recorded pass leads back through the same nodes
     table = Table()
     result: dict[Any, Any] = {}
-    debug = mode.debug_nans
+    debug, hooked, recorded = mode.debug_nans, any_hooks(), bool(create_graph)
     # a rule that runs a function again, as a checkpoint's, may take derivatives in it: they are wanted on the way here
     closed = [node for node in targets or () if type(node) is Leaf and not node.live]
-    with modes.use(grad=bool(create_graph), pulled=(*mode.pulled, *closed) if closed else mode.pulled):
+    with modes.use(grad=recorded, pulled=(*mode.pulled, *closed) if closed else mode.pulled):
         for node, g in roots:
             if needed is not None and node not in needed:
                 continue
-            if create_graph:
+            if recorded:
                 g = g if isinstance(g, Tensor) else wrap(g)
             elif isinstance(g, Tensor):
                 g = g._value
-            deposit(table, node, g, create_graph)
-        pop, aside = table.pop, table.aside
-        hooked = any_hooks()
-        for node in order:
-            g = pop(node, None)
-            if g is None:
-                continue
-            if aside and node in aside:
-                g = table.gathered(node, g, create_graph)
+            deposit(table, node, g, recorded)
+        waiting = table.waiting
+        while table:
+            if not waiting:  # leaves are left
+                waiting += sorted(table, key=_number)
+            node = waiting.pop()
+            g = whole(table.pop(node), recorded)
             if node in ends:  # its hooks see the whole gradient where the pass goes on
                 result[node] = g
                 continue
             if hooked and getattr(node, "hooks", None):
-                g = _run_hooks(node, g, create_graph)
+                g = _run_hooks(node, g, recorded)
             kind = type(node)
             if targets is not None and node in targets:
                 result[node] = g
             if kind is Node:
-                if create_graph:
+                if recorded:
                     pull_recorded(node, g, table, needed)
                 else:
                     node.op.pull(node, g, table, needed)
@@ -149,61 +150,34 @@ def run(
                 if debug:
                     _check_finite(node, g, table)
             elif kind is Projection:
-                unproject(node, g, table, create_graph)
+                unproject(node, g, table, recorded)
             elif targets is None:
                 result[node] = g
     return result
 
 
-NO_GRAD = modes.Mode(grad=False)
-
-
-def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> dict[Any, Any]:
+def _run_plain(roots: list[tuple[Any, Any]], retain: bool) -> dict[Any, Any]:
     """The usual pass, to every leaf on plain arrays, with nothing to look out for: the loop that must be fast."""
     table = Table()
-    if len(roots) == 1:
-        node, g = roots[0]
-        g = g._value if isinstance(g, Tensor) else g
-        if type(node) is Projection:
-            slots: list[Any] = [0.0] * len(node.parents[0].shape)
-            slots[node.index] = g
-            node, g = node.parents[0], slots
-        if type(node) is Node and node.op.backward is not None and all(map(_ends, node.parents)):
-            # one fused op and nothing behind it
-            node.op.pull(node, g, table, None)
+    for node, g in roots:
+        deposit(table, node, g, False)
+    waiting, pop = table.waiting, table.pop
+    while waiting:
+        node = waiting.pop()
+        g = pop(node)
+        if type(g) is Total:
+            g = g.whole(False)
+        if type(node) is Node:
+            pull = node.op.pull
+            pull(node, g, table, None)
             if not retain:
                 node.saved = None
-            return table
-    order = reachable([node for node, _ in roots])
-    result: dict[Any, Any] = {}
-    usual = mode.implementation == "fused" and mode.cells is None and not (mode.scope or mode.quiet)
-    try:
-        modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
-        for node, g in roots:
-            deposit(table, node, g, False)
-        pop, aside = table.pop, table.aside
-        for node in order:
-            g = pop(node, None)
-            if g is None:
-                continue
-            if aside and node in aside:
-                g = table.gathered(node, g, False)
-            kind = type(node)
-            if kind is Node:
-                node.op.pull(node, g, table, None)
-                if not retain:
-                    node.saved = None
-            elif kind is Leaf:
-                result[node] = g
-            else:
-                unproject(node, g, table, False)
-    finally:
-        modes.MODE.set(mode)
-    return result
-
-
-def _ends(parent: Any) -> bool:
-    return parent is None or type(parent) is Leaf
+        else:
+            unproject(node, g, table, False)
+    for node, g in table.items():
+        if type(g) is Total:
+            table[node] = g.whole(False)
+    return table
 
 
 def unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
@@ -212,6 +186,7 @@ def unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
     slots = table.get(parent)
     if slots is None:
         slots = table[parent] = [0.0] * len(parent.shape)
+        table.wait(parent)
     old = slots[node.index]
     slots[node.index] = g if type(old) is float else _plus(old, g, recorded)
 
@@ -253,7 +228,7 @@ def _check_finite(node: Any, g: Any, table: Table) -> None:
         return
     for parent in node.parents:
         for p in parent if isinstance(parent, tuple) else (parent,):
-            if p is not None and p in table and not _finite(table[p]):
+            if p is not None and p in table and not _finite(run_of(table[p])):
                 raise FloatingPointError(f"the gradient of {describe_node(node)} is not finite though what came was")
 
 
@@ -266,7 +241,12 @@ def _finite(v: Any) -> bool:
 
 def cotangent(y: Tensor, g: Any, what: str) -> Any:
     """A cotangent for `y`: as given, or 1 where `y` has one element."""
+    own = y._value
     if g is None:
+        if own.__class__ is ndarray and own.size == 1:
+            one = np.empty(own.shape, own.dtype)
+            one.fill(1)
+            return one
         if y.size != 1:
             raise ValueError(
                 f"{what}: a tensor of one element is needed, got {y.aval}; reduce it with .sum() or .mean(), "
@@ -274,7 +254,7 @@ def cotangent(y: Tensor, g: Any, what: str) -> Any:
             )
         return np.ones(y.shape, y.dtype)
     if type(g) is Tensor and g._value.__class__ is ndarray:
-        own, value = y._value, g._value
+        value = g._value
         if own.__class__ is ndarray and value.shape == own.shape and value.dtype is own.dtype:
             return g
     if not isinstance(g, Tensor):

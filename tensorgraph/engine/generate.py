@@ -29,7 +29,7 @@ from tensorgraph.engine.calling import (
     short_error,
 )
 from tensorgraph.engine.cells import Parameter
-from tensorgraph.engine.direct import can_fuse
+from tensorgraph.engine.direct import LARGE, can_fuse
 from tensorgraph.engine.exits import lose
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import (
@@ -180,6 +180,9 @@ def make_public(declared: Op, counted: bool = True, reflected: bool = False) -> 
         body += [f"    _check({values}{passed})"]
     made = "_o0" if len(sig.outputs) + len(declared.residuals) == 1 and not sig.variadic else "_out"
     body += [f"    {made} = _forward({values}{passed})".replace("(, ", "(")]
+    if declared.direct and declared.kind.large and len(names) == 1:  # looked at here, which is a call less
+        scope["_small"] = declared.forward
+        body[-1] = f"    {made} = _small({values}{passed}) if _v0.size < {LARGE} else _forward({values}{passed})"
     body += ["    " + line for line in _outputs(declared, values, attrs)]
     body += [f"except Exception as _e: _error(_op, {inputs}, {{{attrs}}}, _e)"]
     body += _tensors(declared, inputs)
@@ -204,7 +207,7 @@ def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:
     """Each input's array and node, and whether an array was given that is not ours."""
     names = declared.inputs
     weak = declared.kind is elementwise
-    body = ["_lent = False"] if names else []
+    body = ["_lent = False"] if _asks_who_lends(declared) else []
     for i, n in enumerate(names):
         if n in declared.signature.lists:
             body += [f"_t = _items({n}, _view)", f"if _t is None: {fallback}"]
@@ -220,7 +223,7 @@ def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:
         if n in declared.signature.optional:
             body += [f"elif {n} is None: _v{i} = _p{i} = None"]
         body += ["else:", f"    _v{i} = _lend({n}, {inputs}, {weak})", f"    if _v{i} is None: {fallback}"]
-        body += [f"    _p{i} = None; _lent = True"]
+        body += [f"    _p{i} = None; _lent = True" if _asks_who_lends(declared) else f"    _p{i} = None"]
     # NumPy's arithmetic refuses a value that escaped its trace; what compares, and other forwards, may take it for data
     single = [i for i, n in enumerate(names) if n not in declared.signature.lists]
     if single and (not isinstance(declared.forward, np.ufunc) or declared.dtype == "bool"):
@@ -229,6 +232,23 @@ def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:
         tests = [f"{absent[i]}type(_v{i}) is not _ndarray{number[i]}" for i in single]
         body += [f"if {' or '.join(tests)}: {fallback}"]
     return body
+
+
+def _asks_who_lends(declared: Op) -> bool:
+    """Whether it matters if an array was given that is not ours: a result may lie in it, or it may be saved."""
+    return len(declared.inputs) > 1 or not isinstance(declared.forward, np.ufunc) or bool(declared.signature.lists)
+
+
+def _keeps_type(declared: Op) -> bool:
+    """Whether floats of one type, or one beside a number, give as many of it: so do NumPy's functions that have loops
+    for these."""
+    forward, n = declared.forward, len(declared.inputs)
+    loops = {f"{kind * n}->{kind}" for kind in "efd"}
+    return _is_pointwise(declared) and n < 3 and isinstance(forward, np.ufunc) and loops <= {*forward.types}
+
+
+def _is_pointwise(declared: Op) -> bool:
+    return declared.kind is elementwise and declared.dtype not in ("bool", "cast")
 
 
 def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
@@ -247,7 +267,7 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
         value = o if several else f"_require(_op, {o})"
         array = f"_asarray({value}) if type({o}) is not _Tensor else _plain(_op, {o})"
         body += [f"if type({o}) is not _ndarray: {o} = {array}"]
-    if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
+    if _is_pointwise(declared):
         given = values.split(", ")
         wide = [f"(type({v}) is not _ndarray or {v}.dtype is not _F64)" for v in given]
         odd = "_d is not _F32"
@@ -261,7 +281,18 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
             f"if {odd} and (_d is not _F64 or ({' and '.join(wide)})):",
             f"    _o0 = _float_result(_op, _o0, [{values}], {{{attrs}}}); _d = _o0.dtype",
         ]
-    return body
+    if not _keeps_type(declared):
+        return body
+    # a parent knows of which type the result is, and an array makes a new tuple whenever it is asked for its shape
+    if len(declared.inputs) == 1:
+        return ["if _p0 is not None and _p0.shape: _d = _p0.dtype", "else:", *("    " + line for line in body)]
+    same = "(_p0.shape is _p1.shape and _p0.dtype is _p1.dtype) if _p1 is not None else (_t is float or _t is int)"
+    return [
+        f"if _p0 is not None and ({same}) and _p0.shape: _d = _p0.dtype; _s = _p0.shape",
+        "else:",
+        *("    " + line for line in body),
+        "    _s = None",
+    ]
 
 
 def _tensors(declared: Op, inputs: str) -> list[str]:
@@ -330,7 +361,7 @@ def _record(declared: Op, attrs: str) -> list[str]:
     # ufuncs give floats for floats; others may be asked for integers, which have no gradient
     floating = "" if isinstance(declared.forward, np.ufunc) or not declared.single else " and _o0.dtype.kind == 'f'"
     parents = ", ".join(f"_p{i}" if i in live else "None" for i in range(len(names)))
-    pointwise = declared.kind is elementwise and declared.dtype not in ("bool", "cast")
+    pointwise = _is_pointwise(declared)
     body = [
         f"if _m.grad and ({test}){floating}:",
         "    _n = _Node()",
@@ -356,10 +387,11 @@ def _record(declared: Op, attrs: str) -> list[str]:
         "        _n.lasti = _f.f_lasti if _c is not None else -1",
     ]
     if declared.single:
-        # an array makes a new tuple whenever it is asked for its shape: a parent's is taken where that is the same
         shape = "_o0.shape"
         if pointwise and len(names) == 1:
             shape = "_p0.shape"
+        elif _keeps_type(declared):
+            shape = "_s or _o0.shape"
         elif pointwise and len(names) == 2 and len(live) == 2:
             shape = "_p0.shape if _p0 is not None and _p1 is not None and _p0.shape is _p1.shape else _o0.shape"
         body += [f"    _n.shape = {shape}", f"    _n.dtype = {'_d' if pointwise else '_o0.dtype'}"]

@@ -6,97 +6,35 @@ its first use), and on Tensors, recorded, where somebody may.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgraph.engine import known
+from tensorgraph.engine import known, modes
 from tensorgraph.engine.direct import LARGE, direct_rule
+from tensorgraph.engine.inlining import written_out
 from tensorgraph.engine.op import Op, Rule, elementwise
 from tensorgraph.engine.source import define
 from tensorgraph.engine.sums import total
-from tensorgraph.engine.tape import describe_node, projection
+from tensorgraph.engine.table import RUN, Table, Total, insert
+from tensorgraph.engine.tape import INTERNAL, Leaf, describe_node, projection
 from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
 
 __all__ = [
-    "Table",
-    "accumulate",
     "contributions",
     "deposit",
     "fit",
     "fit_tensor",
     "freed",
+    "is_ours",
     "make_pull",
     "pull_joint",
     "pull_recorded",
 ]
 
 ndarray = np.ndarray
-
-
-RUN = 16  # contributions that are added one by one: sums of so many are added to their like
-
-
-class Table(dict[Any, Any]):
-    """Cotangents waiting at their nodes.
-
-    Attributes
-    ----------
-    counts : dict
-        How many contributions the sum at a node has; of more than one it is this pass's own array.
-    aside : dict
-        Of nodes with more than `RUN` contributions the sums of earlier ones: a list, of which the k-th item is a sum of
-        up to `RUN` sums of ``RUN ** (k + 1)`` contributions, or None, and how many they are. So the error of the sum of
-        n grows with the logarithm of n.
-    """
-
-    __slots__ = ("aside", "counts")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: dict[Any, int] = {}
-        self.aside: dict[Any, list[list[Any]]] = {}
-
-    def put_aside(self, node: Any, recorded: bool) -> None:
-        """The sum at a node is complete: others go on without it."""
-        levels = self.aside.setdefault(node, [])
-        rest = self[node]
-        for level in levels:
-            level[0] = rest if level[0] is None else _plus(level[0], rest, recorded)
-            level[1] += 1
-            if level[1] < RUN:
-                return
-            rest, level[:] = level[0], [None, 0]
-        levels.append([rest, 1])
-
-    def gathered(self, node: Any, g: Any, recorded: bool) -> Any:
-        """The sum of all contributions, where `g` is that of the last."""
-        for earlier, _ in self.aside.pop(node):
-            if earlier is not None:
-                g = _plus(earlier, g, recorded)
-        return g
-
-
-def _plus(own: Any, c: Any, recorded: bool) -> Any:
-    """A sum, in place unless it is recorded."""
-    return known.add(own, c) if recorded else np.add(own, c, own)
-
-
-def accumulate(table: Table, parent: Any, c: Any, recorded: bool = False) -> None:
-    """Add a further contribution; in place only into a sum that this pass made itself."""
-    count = table.counts.get(parent, 1)
-    if count == RUN:
-        table.put_aside(parent, recorded)
-        table[parent], count = c, 0
-    elif count == 1:
-        table[parent] = known.add(table[parent], c) if recorded else np.asarray(table[parent] + c)
-    elif recorded:
-        table[parent] = known.add(table[parent], c)
-    else:
-        own = table[parent]
-        np.add(own, c, own)
-    table.counts[parent] = count + 1
 
 
 def fit(c: Any, parent: Any) -> Any:
@@ -119,7 +57,7 @@ def fit(c: Any, parent: Any) -> Any:
                     f"a derivative rule gave a gradient of shape {np.shape(c)} for an input of shape {shape}"
                 ) from None
         c = np.asarray(c)
-    if c.dtype != parent.dtype:
+    if c.dtype is not parent.dtype and c.dtype != parent.dtype:
         c = c.astype(parent.dtype)
     return c
 
@@ -244,9 +182,10 @@ def deposit(table: Table, parent: Any, c: Any, recorded: bool) -> None:
     else:
         c = fit(c._value if isinstance(c, Tensor) else c, parent)
     if parent in table:
-        accumulate(table, parent, c, recorded)
+        table.accumulate(parent, c, recorded)
     else:
         table[parent] = c
+        table.wait(parent)
 
 
 def _proxy(node: Any, op: Any, name: str, item: Any, parents: Any) -> Any:
@@ -274,8 +213,44 @@ def _place(item: Any, node: Any) -> Any:
     return t
 
 
+@functools.lru_cache(maxsize=4096)
+def is_ours(op: Op) -> bool:
+    """Whether the rules of an op follow from what they are given: those that users write may read what they like."""
+    rules = [rule.function for rule in (op.joint, *op.rules.values()) if rule is not None]
+    return "higher order" not in op.traits and all(
+        getattr(rule, "__globals__", {}).get("__package__") in INTERNAL for rule in [op.forward, op.backward, *rules]
+        if rule is not None and not isinstance(rule, (np.ufunc, Op))
+    )  # fmt: skip
+
+
 def make_pull(declared: Op) -> Callable[..., None]:
     """Generate the gradient of one node on plain arrays: one call a wanted input, into the table."""
+    made = _pull_of(declared)
+    return made if is_ours(declared) else _unrecorded(made)
+
+
+NO_GRAD = modes.Mode(grad=False)
+
+
+def _unrecorded(made: Callable[..., None]) -> Callable[..., None]:
+    """A gradient on plain arrays whose rules may compute with anything, of which nothing is put on the tape."""
+
+    def pull(node: Any, g: Any, table: Table, needed: Any) -> None:
+        mode = modes.current()
+        if not mode.grad:
+            made(node, g, table, needed)
+            return
+        usual = mode.plain and mode.implementation == "fused" and not (mode.scope or mode.quiet)
+        try:
+            modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
+            made(node, g, table, needed)
+        finally:
+            modes.MODE.set(mode)
+
+    return pull
+
+
+def _pull_of(declared: Op) -> Callable[..., None]:
     # The plan of the text: what was saved, or an error that it is gone; then, for each input that has a rule, if its
     # parent wants it, the rule called with just what it names, from where this op keeps it; what comes is brought to
     # the parent's shape and dtype unless it has them, and added to what has arrived there. Inputs that are lists do so
@@ -286,15 +261,12 @@ def make_pull(declared: Op) -> Callable[..., None]:
         return lambda node, g, table, needed: pull_joint(node, g, table, needed)
     sig = declared.signature
     saves = declared.calls["saves"]
-    scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_wants": _wants,
-    }  # fmt: skip
-    body = ["s = node.saved", "if s is None: _freed(node)", "parents = node.parents"]
+    scope: dict[str, Any] = {**_USED, "_wants": _wants}
+    body = ["s = node.saved", "if s is None: _freed(node)", "parents = node.parents", "waiting = table.waiting"]
     for i, name in enumerate(sig.inputs):
         rule = declared.rules[name]
         if rule is None:
             continue
-        scope[f"_rule{i}"] = rule.function
         # what the rule of an elementwise op of ours makes of g has the output's shape, which is that of an only input,
         # and of any whose tuple the node took over; what a user's makes is looked at
         differs = "c.shape != p.shape or "
@@ -311,6 +283,7 @@ def make_pull(declared: Op) -> Callable[..., None]:
             else:
                 arguments.append(f"node.attrs[{p!r}]")
         if name in sig.lists:
+            scope[f"_rule{i}"] = rule.function
             body += [
                 f"if _wants(parents[{i}], needed):",
                 f"    for p, c in zip(parents[{i}], _rule{i}({', '.join(arguments)}), strict=True):",
@@ -331,21 +304,33 @@ def make_pull(declared: Op) -> Callable[..., None]:
 
 def _one_rule(declared: Op, rule: Rule, i: int, arguments: list[str], scope: dict[str, Any]) -> list[str]:
     """The lines that call a rule, or its kernel where that runs."""
-    call = f"({', '.join(arguments)})"
+    given = ", ".join(arguments)
+    own = written_out(rule.function, arguments, f"_rule{i}", scope)
+    if own is None:
+        scope[f"_rule{i}"] = rule.function
+        own = f"_rule{i}({given})"
     large = direct_rule(declared, rule)
     if large is None:
-        return [f"    c = _rule{i}{call}"]
+        return [f"    c = {own}"]
     scope[f"_large{i}"] = large
-    return [
-        f"    c = _large{i}{call} if type(g) is _ndarray and g.size >= {LARGE} else None",
-        f"    if c is None: c = _rule{i}{call}",
-    ]
+    return [f"    if g.size < {LARGE} or (c := _large{i}({given})) is None: c = {own}"]
 
 
+# as `deposit`, what it calls among it
 _DEPOSIT = (
-    "    if p in table: _accumulate(table, p, c)",
-    "    else: table[p] = c",
+    "    own = table.get(p)",
+    "    if own is None:",
+    "        table[p] = c",
+    "        if type(p) is not _Leaf:",
+    "            if not waiting or waiting[-1].number < p.number: waiting.append(p)",
+    "            else: _insert(waiting, p)",
+    f"    elif type(own) is _Total and 1 < own.count < {RUN}: own.count += 1; _add(own.run, c, own.run)",
+    "    else: table.accumulate(p, c)",
 )
+_USED: dict[str, Any] = {
+    "_add": np.add, "_fit": fit, "_freed": freed, "_insert": insert, "_Leaf": Leaf, "_ndarray": ndarray,
+    "_Total": Total,
+}  # fmt: skip
 
 
 def _make_fused_pull(declared: Op) -> Callable[..., None]:
@@ -356,7 +341,7 @@ def _make_fused_pull(declared: Op) -> Callable[..., None]:
     kept = ", ".join(place[n] for n in (*sig.inputs, *sig.outputs, *declared.residuals))
     several = ", ".join(f"None if type(g[{j}]) is float else g[{j}]" for j in range(len(sig.outputs)))
     attrs = "".join(f", {a}=at[{a!r}]" for a in sig.attrs)
-    body = ["s = node.saved", "if s is None: _freed(node)", "at = node.attrs"]
+    body = ["s = node.saved", "if s is None: _freed(node)", "at = node.attrs", "waiting = table.waiting"]
     body += [f"{', '.join(f'p{i}' for i in inputs)}, = node.parents"]
     body += [f"w{i} = p{i} is not None and (needed is None or p{i} in needed)" for i in inputs]
     cotangents = "g" if declared.single else several
@@ -372,7 +357,5 @@ def _make_fused_pull(declared: Op) -> Callable[..., None]:
         body += [f"if w{i} and grads[{i}] is not None:", f"    p = p{i}; c = grads[{i}]"]
         body += ["    if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)"]
         body += _DEPOSIT
-    scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_backward": function,
-    }  # fmt: skip
+    scope: dict[str, Any] = {**_USED, "_backward": function}
     return define(sig.name, "vjp", "node, g, table, needed", body, scope)

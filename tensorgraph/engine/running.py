@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorgraph.arguments import shown
 from tensorgraph.engine import known
-from tensorgraph.engine.pull import RUN
+from tensorgraph.engine.table import RUN
 
 __all__ = ["Sum"]
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.pull import RUN
+from tensorgraph.engine.table import RUN
 from tensorgraph.graph.call_tree import chain_of
 from tensorgraph.graph.equation import SUM, Equation, Origin, Var
 from tensorgraph.ops.arithmetic import add

@@ -13,7 +13,8 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import leading_to, unproject
 from tensorgraph.engine.op import Op, structural
-from tensorgraph.engine.pull import Table, accumulate, contributions, fit_tensor
+from tensorgraph.engine.pull import contributions, fit_tensor
+from tensorgraph.engine.table import Table, Total, run_of
 from tensorgraph.engine.tape import Leaf, Node, next_number, projection
 from tensorgraph.engine.tensor import Tensor, new
 from tensorgraph.graph.equation import SUM, Backward
@@ -225,9 +226,10 @@ class Symbolic(Rerun):
             g = table.pop(node, None)
             if g is None:
                 continue
-            if node in table.aside:
+            if type(g) is Total and g.levels:
                 with self._part_of(self.made.get(node, last), SUM, create_graph):
-                    g = table.gathered(node, g, True)
+                    g = g.whole(True)
+            g = run_of(g)
             if node in targets:
                 result[node] = g
             if type(node) is Node:
@@ -256,10 +258,10 @@ class Symbolic(Rerun):
         fitted = fit_tensor(c, parent)
         if parent in table:
             label(SUM)
-            accumulate(table, parent, fitted, True)
+            table.accumulate(parent, fitted, True)
         else:
             table[parent] = fitted
-        total = table[parent]
+        total = run_of(table[parent])
         if self.depth == 1:
             of = None if self.origin is None else self.producer.get(self.origin.of)
             parts = (self._own(self.var(t)) for t in (c if isinstance(c, Tensor) else fitted, fitted, total))

@@ -20,7 +20,8 @@ from tensorgraph.engine.backward import leading_to, reachable
 from tensorgraph.engine.direct import can_fuse
 from tensorgraph.engine.exits import TraceError, wanted, wants
 from tensorgraph.engine.op import Op
-from tensorgraph.engine.tape import INTERNAL, Leaf, Node, Projection, any_hooks, projection
+from tensorgraph.engine.pull import is_ours
+from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, projection
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.evaluate import evaluate
@@ -144,7 +145,7 @@ class _Form:
             return place[node], node.shape, node.dtype
         if kind is Projection:
             return place[node], place[node.parents[0]], node.index
-        if kind is not Node or node.saved is None or not _is_ours(node.op):
+        if kind is not Node or node.saved is None or not is_ours(node.op):
             raise _Unknown
         op, parents = node.op, node.parents
         behind = tuple([tuple([place.get(p) for p in q]) if type(q) is tuple else place.get(q) for q in parents])
@@ -193,16 +194,6 @@ def _literal(value: Any) -> Any:
     if kind is Aval:
         return value
     raise _Unknown
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_ours(op: Op) -> bool:
-    """Whether the rules of an op follow from what they are given: those that users write may read what they like."""
-    rules = [rule.function for rule in (op.joint, *op.rules.values()) if rule is not None]
-    return "higher order" not in op.traits and all(
-        getattr(rule, "__globals__", {}).get("__package__") in INTERNAL for rule in [op.forward, *rules]
-        if not isinstance(rule, (np.ufunc, Op))
-    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4096)
