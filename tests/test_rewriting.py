@@ -91,6 +91,25 @@ def test_what_stands_there_equation_by_equation(function, types, before, found):
         assert "no occurrence" in told(after)
 
 
+@pytest.mark.parametrize("after_simplify", [False, True])
+def test_a_value_computed_twice_is_one_in_another_spelling_too(after_simplify):
+    def swish(z):
+        return z * tg.sigmoid(z)
+
+    def spelled(x, w):
+        return (x @ w) / (1.0 + tg.exp(-(x @ w))) + (x @ w).sum()
+
+    graph = tg.trace(spelled, tg.f32[4, 3], tg.f32[3, 2])
+    graph = graph.simplify() if after_simplify else graph
+    x, w = tg.ones((4, 3)), tg.tensor([[1.0, -2.0], [0.5, 0.25], [3.0, 1.0]])
+    after = sound(graph.rewrite(swish, lambda z: tg.sigmoid(z) * z))
+    assert "by behaviour" in str(after.explain()) and not any(eq.op.name == "exp" for eq in after.equations)
+    np.testing.assert_allclose(after(x, w).numpy(), graph(x, w).numpy(), rtol=1e-5)
+    slope = tg.trace(tg.grad(lambda x, w: spelled(x, w).sum()), tg.f32[4, 3], tg.f32[3, 2])
+    after = sound(slope.rewrite(swish, lambda z: tg.sigmoid(z) * z))
+    np.testing.assert_allclose(after(x, w).numpy(), slope(x, w).numpy(), rtol=1e-5)
+
+
 def test_a_value_computed_twice_is_one():
     graph = tg.trace(lambda x: tg.exp(x) / (1.0 + tg.exp(x)), X3)
     after = sound(graph.rewrite(lambda x: (e := tg.exp(x)) / (1.0 + e), tg.sigmoid, equal=False))

@@ -24,6 +24,15 @@ def ops(graph):
 # where nothing is found -----------------------------------------------------------------------------------------------
 
 
+def test_what_nothing_depends_on_is_told_so():
+    def unread(x):
+        tg.relu(x)
+        return x * 2.0
+
+    words = told(tg.trace(unread, X3), tg.relu)
+    assert "nothing depends on what the graph has of relu" in words and "has no relu" not in words
+
+
 @pytest.mark.parametrize(
     ("function", "types", "before", "words"),
     [

@@ -368,3 +368,33 @@ def test_parts_of_templates_are_templates():
         template["g"]
     with pytest.raises(TypeError, match="takes the name of a part"):
         list(template)
+
+
+def test_a_wrong_size_is_told_with_the_argument_and_what_came():
+    template = tg.trace(lambda d, y: d["a"] @ d["b"] + y, {"a": tg.f32["N", "K"], "b": tg.f32["K", 3]}, tg.f32["N", 3])
+    two, three = tg.ones((2, 5)), tg.ones((5, 3))
+    for arguments, words in (
+        ([{"a": two, "b": three}, tg.ones((4, 3))], r"^f: y gives N = 4, and d\.a gives N = 2$"),
+        ([{"a": two, "b": tg.ones((6, 3))}, tg.ones((2, 3))], r"^f: d\.b gives K = 6, and d\.a gives K = 5$"),
+        ([{"a": two, "b": two}, tg.ones((2, 3))], r"^f: argument d is declared .*, got shape \(2, 5\) for d\.b$"),
+        ([{"a": two, "b": three}], r"^f takes 2 arguments \(d, y\), got 1$"),
+    ):
+        for call in (template, template.bind()):
+            with pytest.raises((TypeError, ValueError), match=words):
+                call(*arguments)
+    with pytest.raises(ValueError, match="astype") as caught:
+        template({"a": two, "b": three}, tg.ones((2, 3), dtype="float64"))
+    assert "name the dimension" not in str(caught.value)
+
+
+def test_sizes_follow_from_what_axes_are_computed_as():
+    double = tg.parse("def g(x: f32[2 * N + M, 4], y: f32[M - 1]):\n    return x.sum() * N")
+    assert double(tg.ones((9, 4)), tg.ones(4)).item() == 72.0 and double.sizes(tg.ones((9, 4)), tg.ones(4)) == {
+        "M": 5, "N": 2}  # fmt: skip
+    for x, y in ((8, 4), (3, 4)):  # no whole N, or a negative one
+        with pytest.raises(TypeError, match=r"the dimension N needs a size: at\(N=...\)"):
+            double(tg.ones((x, 4)), tg.ones(y))
+    padded = tg.parse("def g(x: f32[N], y: f32[(N + 3) // 4 * 4]):\n    return x.sum() + y.sum()")
+    assert padded(tg.ones(5), tg.ones(8)).item() == 13.0
+    with pytest.raises(ValueError, match=r"y has an axis \(N \+ 3\) // 4 \* 4, got 9, with N = 5 of x"):
+        padded(tg.ones(5), tg.ones(9))

@@ -182,4 +182,5 @@ def test_the_command_checks_texts(
     Path("other.py").write_bytes(b"\xff")
     for file, message in (("missing.tg.py", "No such file"), ("other.py", "UTF-8"), ("other.txt", "a Python file")):
         assert main(["check", file]) == 2
-        assert message in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert message in told and told.count(file) == 1

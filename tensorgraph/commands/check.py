@@ -37,7 +37,8 @@ def run_check(options: argparse.Namespace) -> int:
             target = beside(path)
             arrays = numbers_of(target, "array:") if target.exists() else {}
         except (OSError, ValueError, FileFormatError) as error:
-            raise CommandError(f"{path}: {one_line(error)}") from error
+            said = one_line(error)
+            raise CommandError(said if path in said else f"{path}: {said}") from error
         graphs, errors = problems(text, arrays, file=path)
         for each in errors:
             print(each)

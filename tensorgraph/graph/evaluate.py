@@ -214,11 +214,11 @@ def _refuse_stale(graph: Graph, leaves: list[Any], tree: Treedef, statics: Mappi
 def _expect(got: Aval, expected: Aval, what: str) -> None:
     if got == expected:
         return
-    remedy = (
-        "trace the function again for this type, or name the dimension in its text (f32[N, 64]) and take .at(N=...)"
-    )
+    remedy = "trace the function again for this type"
     if got.shape == expected.shape:
         remedy = f"convert it with .astype('{expected.dtype}'), or {remedy}"
+    else:
+        remedy += ", or name the dimension in its text (f32[N, 64]) and take .at(N=...)"
     raise ValueError(f"{what}: the graph was traced for {expected}, got {got}; {remedy}")
 
 

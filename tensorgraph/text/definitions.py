@@ -5,21 +5,18 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
+from typing import NoReturn
 
 from tensorgraph.engine.aval import LONG
-from tensorgraph.engine.tree import Treedef, flatten
 from tensorgraph.jit.properties import cached_property
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.reading import column_of, lines_of, syntax
 
 __all__ = ["AT_TEST_TIME", "CELLS", "DTYPES", "Definition", "Definitions", "definitions", "library", "parts_of",
-           "sizes_given"]  # fmt: skip
+           "shapes_in"]  # fmt: skip
 
 HEADS = ("from tensorgraph.dsl import *", "import tensorgraph as tg", "from tensorgraph import *",
          "from __future__ import annotations", "import tensorgraph")  # fmt: skip
@@ -249,34 +246,3 @@ def definitions(text: str, file: str) -> Definitions:
 def library() -> Definitions:
     """The functions that every text sees without writing them out: layers and optimisers."""
     return definitions(LIBRARY.read_text(encoding="utf-8"), str(LIBRARY))
-
-
-def sizes_given(name: str, node: ast.FunctionDef, trees: Sequence[Treedef], args: Sequence[Any]) -> dict[str, int]:
-    """The sizes that arguments of some shapes give to the names in a function's head."""
-    found: dict[str, int] = {}
-    arguments = (*node.args.posonlyargs, *node.args.args)
-    if len(args) != len(arguments):
-        raise TypeError(f"{name} takes {len(arguments)} arguments, got {len(args)}")
-    for declared, tree, value in zip(arguments, trees, args, strict=True):
-        assert declared.annotation is not None
-        shapes = shapes_in(declared.annotation)
-        leaves, got_tree = flatten(value, tree)
-        if got_tree != tree:
-            raise TypeError(
-                f"{name}: argument {declared.arg} is declared {ast.unparse(declared.annotation)}, got "
-                f"{'one value' if got_tree.kind is None else got_tree}"
-            )
-        for shape, leaf in zip(shapes, leaves, strict=True):
-            got = leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)
-            fixed = [n if isinstance(s, ast.Constant) and s.value != n else None for s, n in zip(shape, got)]
-            if len(shape) != len(got) or any(n is not None for n in fixed):
-                raise ValueError(
-                    f"{name}: argument {declared.arg} is declared {ast.unparse(declared.annotation)}, got "
-                    f"shape {tuple(got)}"
-                )
-            for size, n in zip(shape, got, strict=True):
-                if isinstance(size, ast.Name) and found.setdefault(size.id, int(n)) != n:
-                    raise ValueError(
-                        f"{name}: argument {declared.arg} gives {size.id} = {n}, another one {found[size.id]}"
-                    )
-    return found

@@ -7,14 +7,11 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from tensorgraph.text.arithmetic import ARITHMETIC
 from tensorgraph.text.scene import Scene, opened, show
 
-__all__ = ["ARITHMETIC", "arithmetic", "integer", "is_static", "literal", "named", "table"]
+__all__ = ["arithmetic", "integer", "is_static", "literal", "named", "table"]
 
-ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
-}  # fmt: skip
 LARGEST = 2**64  # of what integer arithmetic gives
 
 

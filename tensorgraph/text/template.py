@@ -20,9 +20,10 @@ from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
 from tensorgraph.jit.properties import cached_property
-from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, sizes_given, sizes_in
+from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, sizes_in
 from tensorgraph.text.errors import ParseError, nearest
 from tensorgraph.text.exampled import Exampled
+from tensorgraph.text.given import sizes_given
 from tensorgraph.text.parse import Syntax
 from tensorgraph.text.printing import first_difference
 from tensorgraph.text.sizes import SizeError, generalised, others, written
@@ -154,14 +155,13 @@ class Template(Exampled):
         SizeError
             Where the function does something else at these sizes than at those that the template was made from.
         """
-        for key, value in dims.items():
+        for key in dims:
             if key not in self.dims:
-                raise TypeError(f"{self.name} has no dimension {key!r}{nearest(key, self.dims)}; it has {self._said()}")
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-                raise TypeError(f"the size of a dimension is an integer of at least 0, got {key}={value!r}")
-        missing = [d for d in self.dims if d not in dims]
-        if missing:
-            raise TypeError(f"{self.name}: the dimension {missing[0]} needs a size: at({missing[0]}=...)")
+                there = ", ".join(self.dims)
+                raise TypeError(f"{self.name} has no dimension {key!r}{nearest(key, self.dims)}; it has {there}")
+        for dim in self.dims:
+            if dim not in dims:
+                raise TypeError(f"{self.name}: the dimension {dim} needs a size: at({dim}=...)")
         sizes = tuple(int(dims[d]) for d in self.dims)
         if sizes not in self._instances:
             given: Mapping[str, int] = dict(zip(self.dims, sizes, strict=True))
@@ -252,11 +252,14 @@ class Template(Exampled):
     @checked
     def instance(self, *examples: Any) -> Graph:
         """The graph for arguments of these shapes; without any, some instance."""
-        return self.at(**self.sizes(*examples)) if examples else self.example()
+        return self.at(**self._given(examples)) if examples else self.example()
 
     @checked
     def sizes(self, *args: Any) -> dict[str, int]:
         """The sizes of the dimensions that arguments of these shapes give."""
+        return self._given(args)
+
+    def _given(self, args: Sequence[Any]) -> dict[str, int]:
         return sizes_given(self.name, self.node, self._trees, args)
 
     @cached_property
@@ -274,8 +277,7 @@ class Template(Exampled):
     def __call__(self, /, *args: Any, state: Any = None, **keywords: Any) -> Any:
         """Evaluate the instance that these arguments' shapes ask for; see `Graph`."""
         args = arranged(self.example(), args, keywords) if keywords else args
-        graph = self.at(**self.sizes(*args))
-        return graph(*args, state=state)
+        return self.at(**self._given(args))(*args, state=state)
 
     @checked
     def bind(self, *owners: Any) -> Callable[..., Any]:
@@ -284,7 +286,7 @@ class Template(Exampled):
 
         def run(*args: Any, **keywords: Any) -> Any:
             given = arranged(self.example(), args, keywords) if keywords else args
-            sizes = self.sizes(*given)
+            sizes = self._given(given)
             key = tuple(sizes.values())
             if key not in bound:
                 bound[key] = self.at(**sizes).bind(*owners)
@@ -471,9 +473,6 @@ class Template(Exampled):
     def _printed(self) -> str:
         return (None if self._print is None else self._print()) or self._text
 
-    def _said(self) -> str:
-        return ", ".join(self.dims)
-
     def __reduce__(self) -> Any:
         told = self._told
         if isinstance(told, SizeError):
@@ -489,7 +488,7 @@ class Template(Exampled):
         return f"{head}):\n    ...\n\n\n{why}\n"
 
     def __repr__(self) -> str:
-        return f"<Template {self.name}: dimensions {self._said()}>"
+        return f"<Template {self.name}: dimensions {', '.join(self.dims)}>"
 
 
 Made = Callable[[Mapping[str, int]], Graph]

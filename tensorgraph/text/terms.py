@@ -8,7 +8,7 @@ from itertools import combinations, combinations_with_replacement, product
 from math import gcd, prod
 from typing import Any
 
-from tensorgraph.text.numbers import ARITHMETIC
+from tensorgraph.text.arithmetic import value_of
 
 __all__ = ["Names"]
 
@@ -48,7 +48,7 @@ class Names:
         a, b = (ast.parse(text, mode="eval").body for text in (one, other))
         for dim, size in product(self.dims, NEAR):
             sizes = {**self.sizes[0], dim: size}
-            if _at(a, sizes) != _at(b, sizes):
+            if value_of(a, sizes) != value_of(b, sizes):
                 self.doubts[tuple(sizes.values())] = sizes
                 return
 
@@ -226,21 +226,6 @@ class Names:
                 name = self.of(counts)
                 if name is not None:
                     yield form.format(name), list(values)
-
-
-def _at(node: ast.expr, sizes: Mapping[str, int]) -> Any:
-    """What an expression of sizes is for these; None where it is no number."""
-    match node:
-        case ast.Name():
-            return sizes[node.id]
-        case ast.UnaryOp():
-            return -_at(node.operand, sizes)
-        case ast.BinOp():
-            try:
-                return ARITHMETIC[type(node.op)](_at(node.left, sizes), _at(node.right, sizes))
-            except ArithmeticError:
-                return None
-    return ast.literal_eval(node)
 
 
 def _nearby(value: float) -> list[float]:

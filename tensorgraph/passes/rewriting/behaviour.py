@@ -10,15 +10,17 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.passes.common import Common
 from tensorgraph.passes.recognise.numbers import Sizes, quietly
 from tensorgraph.passes.recognise.probe import Shared, Trial, label_counts
 from tensorgraph.passes.recognise.regions import Region, Window, behind, closed, region, sources, window
 from tensorgraph.passes.recognise.roles import allowed, computes, creates, shifts
 from tensorgraph.passes.recognise.view import Place, View
+from tensorgraph.passes.rewrite import replaced_in
 from tensorgraph.passes.rewriting.sides import UNFIT, Argument, Pattern, Side
 from tensorgraph.passes.rewriting.structure import Occurrence
 
-__all__ = ["BEHAVIOUR", "behaving"]
+__all__ = ["BEHAVIOUR", "behaving", "joined"]
 
 BEHAVIOUR = "by behaviour"  # how an occurrence was found
 
@@ -41,6 +43,23 @@ class Alike:
     @property
     def names(self) -> list[str]:
         return [f"argument{i}" for i in range(len(self.side.names))]
+
+
+def joined(view: View) -> View | None:
+    """The same equations, each reading a value that is computed twice where it is computed first; None: there is none.
+
+    What a deferred gradient asks about stays apart.
+    """
+    common, by, equations = Common(), dict[Var, Var | Literal](), []
+    for eq in view.equations:
+        read = replaced_in(eq, by)
+        earlier = common.seen(read)
+        if earlier is None:
+            common.add(read)
+        elif view.asked.isdisjoint((*eq.outputs, *earlier.outputs)):
+            by.update(zip(eq.outputs, earlier.outputs, strict=True))
+        equations.append(read)
+    return View(view.graph.replace(equations=tuple(equations))) if by else None
 
 
 def behaving(view: View, side: Side, patterns: Collection[Pattern], taken: Collection[int]) -> list[Occurrence]:

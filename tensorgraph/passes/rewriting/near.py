@@ -38,6 +38,8 @@ def near(values: Values, side: Side, patterns: Collection[Pattern], log: Log) ->
     if found:
         return max(found, key=lambda miss: miss.share)
     roots = dict.fromkeys(_root(pattern) for pattern in patterns)
+    if roots.keys() & {eq.op.name for eq in values.view.equations}:
+        return Near(0.0, f"nothing depends on what the graph has of {' and '.join(filter(None, roots))}")
     return Near(0.0, f"the graph has no {' and no '.join(filter(None, roots)) or 'op of it'}")
 
 

@@ -13,7 +13,7 @@ from tensorgraph.passes.recognise.roles import has
 from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rewrite import UNCHANGED, Log
 from tensorgraph.passes.rewriting.attributes import Free, are_given, require_same, require_use, values_of
-from tensorgraph.passes.rewriting.behaviour import BEHAVIOUR, behaving
+from tensorgraph.passes.rewriting.behaviour import BEHAVIOUR, behaving, joined
 from tensorgraph.passes.rewriting.comparing import Gap, gap
 from tensorgraph.passes.rewriting.near import Near, near, within_fused
 from tensorgraph.passes.rewriting.replacing import Replacement, Replacing, further
@@ -262,9 +262,10 @@ class Rewriting:
             self.untraced = None
         else:
             require_use(self.first, traced)
+        views = [] if self.exact or not self.equal else [self.view, *filter(None, [joined(self.view)])]
         for values, first, patterns in known:
-            if not self.exact and self.equal:
-                more = behaving(self.view, first, patterns, taken)
+            for view in views:
+                more = behaving(view, first, patterns, taken)
                 taken.update(n for occurrence in more for n in occurrence.numbers)
                 result += [replace(occurrence, free=values) for occurrence in more]
         return sorted(result, key=lambda o: max(o.numbers))
