@@ -67,6 +67,9 @@ PICTURES: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
                       lambda: programs.residual_step(4).draw()),
     "transformer": ("A transformer of twelve layers", "Its attention is one box; `depth=` and `expand=` open it.",
                     "tg.draw(transformer_forward())", lambda: programs.transformer_forward().draw()),
+    "ops": ("Every op of it", "In parts side by side, as many as let words be read on a screen; a frame goes on in the "
+            "next part.", 'tg.draw(transformer_forward(), level="op")',
+            lambda: programs.transformer_forward().draw(level="op")),
     "transformer-step": ("Its training step", "The layers are one box; `level=\"training\"` opens it.",
                          "tg.draw(transformer_step())", lambda: programs.transformer_step().draw()),
     "flops": ("FLOPs on its boxes", "A count stands wherever a figure does.",
@@ -78,6 +81,8 @@ PICTURES: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
     "gan": ("Two networks against each other", "Two gradients in one step.", "tg.draw(gan_step())",
             lambda: programs.gan_step().draw()),
     "maml": ("Gradients within a gradient", "", "tg.draw(maml_step())", lambda: programs.maml_step().draw()),
+    "kernels": ("What it is compiled to", "A box a kernel or several, in the order in which they run.",
+                'tg.draw(maml_step(), level="compiled")', lambda: programs.maml_step().draw(level="compiled")),
     "flat": ("5,000 ops without modules", "Joined, and in columns.", "tg.draw(flat(5000))",
              lambda: programs.flat(5000).draw()),
     "difference": ("What differs where a layer is gone", "", "tg.diff(before, after).draw()", shorter),

@@ -176,7 +176,9 @@ def test_findings_costs_and_explanations_show_as_they_print():
             self.said += words
 
     graph = tg.trace(lambda x: tg.log(tg.sigmoid(x)), tg.f32[3])
-    for value in (tg.lint(graph), graph.cost(), graph.explain()):
+    findings = tg.lint(tg.trace(lambda x: tg.log(tg.softmax(x)), tg.f32[3, 4]))
+    assert " at 0x" not in repr(findings[0])
+    for value in (tg.lint(graph), findings[0], graph.cost(), graph.explain()):
         printer = Printer()
         value._repr_pretty_(printer, False)
         assert printer.said == str(value)

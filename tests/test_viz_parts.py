@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from viz_pages import chosen, needs_engine
 from tensorgraph.pages.palette import THEMES
 from tensorgraph.viz import draw
 from tensorgraph.viz.render.engine import EngineError, run_engine
+from tensorgraph.viz.render.extent import extent
 from tensorgraph.viz.render.parts import parts_of, pixels
 from tensorgraph.viz.render.sheet import AS_LAID_OUT, layout
 from tensorgraph.viz.render.svg_lines import name_of
@@ -130,7 +132,7 @@ def test_only_what_could_not_be_read_is_in_parts():
 def test_a_drawing_that_cannot_be_read_says_so():
     graph = PROGRAMS["gan step"]()
     (note,) = [note for note in draw(graph, level="training").notes if " px " in note]
-    assert re.fullmatch(r"on a screen of 1920 by 1080 its words are \d px high: level='auto' draws less, .*", note)
+    assert re.fullmatch(r"words are \d px high on a screen of 1920 by 1080: level='auto' draws less, .*", note)
     assert not any(" px " in note for note in draw(graph).notes)
     assert any(" px " in note for note in draw(graph, level="op", size=(400, 300)).notes)
 
@@ -167,3 +169,11 @@ def test_on_a_page_the_legend_hides_no_box(browser, engine, tmp_path):
           });
         })()""")
         assert browser.run(IN_SIGHT)
+
+
+def test_long_notes_are_said_whole():
+    graph = PROGRAMS["two inputs"]()
+    drawing = replace(draw(graph), notes=(" ".join(f"note{i}" for i in range(40)), "short"))
+    said = re.findall(r">([^<>]*note[^<>]*|short)<", drawing.dot())
+    assert " ".join(said) == " ".join(drawing.notes) and max(map(len, said)) <= 110 and len(said) == 4
+    assert extent(drawing)[1] > extent(replace(drawing, notes=("short",)))[1] + 30

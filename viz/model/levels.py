@@ -103,8 +103,8 @@ def _measured(drawing: Drawing) -> Drawing:
     """A drawing whose words cannot be read on a screen says so."""
     if len(drawing.nodes) > MOST_BOXES or (high := pixels(drawing)) >= LEAST_WORDS:
         return drawing
-    place = "a screen of 1920 by 1080" if drawing.size is None else "its size"
-    note = f"on {place} its words are {high:.0f} px high: level='auto' draws less, a page (.html) is read part by part"
+    place = "on a screen of 1920 by 1080" if drawing.size is None else "in this size"
+    note = f"words are {high:.0f} px high {place}: level='auto' draws less, an .html page opens part by part"
     return replace(drawing, notes=(*drawing.notes, note))
 
 

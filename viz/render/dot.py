@@ -17,10 +17,10 @@ from itertools import pairwise
 from tensorgraph.pages.palette import THEMES, Palette, heated
 from tensorgraph.viz.model.budget import held, ranks
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
-from tensorgraph.viz.model.labels import SIGNS, clean
+from tensorgraph.viz.model.labels import SIGNS
 from tensorgraph.viz.render.columns import columns
 from tensorgraph.viz.render.exits import Exit, exits
-from tensorgraph.viz.render.extent import extent
+from tensorgraph.viz.render.extent import extent, note_lines
 from tensorgraph.viz.render.metrics import room
 from tensorgraph.viz.render.swatches import font, swatch
 
@@ -442,7 +442,7 @@ class Writer:
             rest = "<td></td>" * REST  # takes up the width of a long title, or the signs would drift apart
             bare = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
             lines.append(f"<td{LEFT}>{bare}<tr><td>{signs}</td>{rest}</tr></table></td>")
-        lines += [self.cell(clean(note, 110), self.c.muted, SMALL, more=LEFT) for note in self.drawing.notes]
+        lines += [self.cell(line, self.c.muted, SMALL, more=LEFT) for line in note_lines(self.drawing)]
         if any(node.role in ("kernel", "kernels") for node in self.drawing.nodes):
             lines.append(f'<td height="{TAB}"></td>')  # which a layout engine does not count
         body = "".join(f"<tr>{line}</tr>" for line in lines)

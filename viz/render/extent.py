@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 
 from tensorgraph.viz.model.budget import FORWARD, ranks
 from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.labels import clean
 from tensorgraph.viz.model.rails import RIGHT, Rows
 from tensorgraph.viz.render.columns import BELOW, BETWEEN, columns, height, width
 from tensorgraph.viz.render.metrics import room
 
-__all__ = ["FRAME", "HEADER", "LABELLED", "LINE", "SCREEN", "SHORT", "SIGNS", "extent"]
+__all__ = ["FRAME", "LABELLED", "LINE", "SCREEN", "SHORT", "extent", "header", "note_lines"]
 
 SCREEN = (1440.0, 797.0)  # points: 1920 by 1080 pixels, for estimates fall short a little
 SHORT = 0.98  # the same of any size
@@ -20,6 +22,7 @@ FRAME = 26.0, 40.0  # what a frame adds to the width and the height
 LABELLED = 5.0  # between ranks, where any edge has a label
 BESIDE = 20.0  # a bar or a line beside a column
 TITLE, WORDS = 12.0, 9.0
+LONGEST_LINE, MOST_SAID = 110, 440  # characters of a line of a note, and of the whole note
 
 
 def extent(drawing: Drawing) -> tuple[float, float]:
@@ -27,7 +30,17 @@ def extent(drawing: Drawing) -> tuple[float, float]:
     rows = Rows.of(drawing)
     wide, high = _plain(drawing) if rows is None else _mirrored(drawing, rows)
     wide = max(wide, room(drawing.title, TITLE, True))
-    return wide, high + HEADER + LINE * (-(-len(drawing.legend) // SIGNS) + len(drawing.notes))
+    return wide, high + header(drawing)
+
+
+def header(drawing: Drawing) -> float:
+    """The height of the title, the legend and the notes."""
+    return HEADER + LINE * (-(-len(drawing.legend) // SIGNS) + len(note_lines(drawing)))
+
+
+def note_lines(drawing: Drawing) -> list[str]:
+    """The notes, long ones in several lines."""
+    return [line for note in drawing.notes for line in textwrap.wrap(clean(note, MOST_SAID), LONGEST_LINE)]
 
 
 def _plain(drawing: Drawing) -> tuple[float, float]:

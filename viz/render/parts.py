@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tensorgraph.viz.model.budget import ranks
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.render.columns import BELOW, PAGE, POINTS, SMALL, broken, height, width
-from tensorgraph.viz.render.extent import FRAME, HEADER, LABELLED, LINE, SCREEN, SHORT, SIGNS, extent
+from tensorgraph.viz.render.extent import FRAME, LABELLED, LINE, SCREEN, SHORT, extent, header
 
 __all__ = ["BESIDE", "LANE", "TEN", "TRACK", "parts_of", "pixels", "scales"]
 
@@ -151,5 +151,4 @@ class _Sizes:
             tracks = TRACK * (lines + 2)
             down = max(down, sum(self.heights[begin : end + 1]) + len(frames) * FRAME[1] + 2 * tracks)
             begin = end + 1
-        drawing = self.drawing
-        return across, down + HEADER + LINE * (-(-len(drawing.legend) // SIGNS) + len(drawing.notes))
+        return across, down + header(self.drawing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from tensorgraph.graph.drawable import Readable
@@ -19,7 +19,7 @@ Rewrite = Callable[[Graph], Graph]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Readable):
     """One thing that lint found.
 
     Attributes
@@ -46,7 +46,7 @@ class Finding:
     source: Source | None
     scope: str
     remedy: str
-    rewrite: Rewrite | None = None
+    rewrite: Rewrite | None = field(default=None, repr=False)
 
     def text(self) -> str:
         """Two lines: where, what and why; the remedy."""
