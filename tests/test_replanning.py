@@ -9,8 +9,9 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.compile import collecting, compiled, layouts, selection
+from tensorgraph.compile import collecting, compiled, layouts, renaming, selection
 from tensorgraph.compile.plan import plan
+from tensorgraph.graph.equation import Provenance
 from tensorgraph.native import machine
 from tensorgraph.native.places import Address
 
@@ -244,3 +245,22 @@ def test_garbage_is_looked_for_after_a_plan_at_another_size(monkeypatch):
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_graphs_of_one_pattern_are_renamed_like_any_others():
+    make, shape = MODELS["attention"]
+    step = step_of(make())
+    for rows in (7, 9, 11, 13):
+        step(NUMBERS.normal(size=(rows, *shape)).astype("float32"), np.arange(rows) % 5)
+    drafts = next(reversed(step._entries.values()))[0].resizing.drafts
+    one, other = drafts[1].graph, drafts[0].graph
+    assert one.provenance.pattern[0] is other.provenance.pattern[0]
+    found = renaming.renaming(one, other)
+    told = renaming.renaming(one.replace(provenance=Provenance()), other)
+    assert found.variables == told.variables and found.equations == told.equations
+    # one with other equations has no pattern, whatever it was made of
+    shorter = other.replace(equations=other.equations[:-1])
+    assert not renaming._have_one_pattern(one, shorter) and renaming.renaming(one, shorter) is None
+    # what is kept for the next size is of one size
+    kept = [draft.layout.keys for draft in drafts[:2]]
+    assert len(kept[0]._known) == len(kept[1]._known) and not kept[0]._earlier

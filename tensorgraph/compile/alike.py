@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tensorgraph.graph.graph import Equation, Var, typed_key
 from tensorgraph.native.places import Address, Buffer, Call, Check, Place, Record
 
-__all__ = ["Alike", "key_of_attributes", "key_of_equations", "places_in"]
+__all__ = ["Alike", "Keys", "key_of_equations", "places_in"]
+
+
+class Keys:
+    """Keys of equations' attributes, which are the same objects in graphs of other sizes: made once."""
+
+    def __init__(self, earlier: Keys | None = None) -> None:
+        self._known: dict[int, tuple[Mapping[str, Any], Any]] = {}  # by ids of attributes, which live as long
+        self._earlier = {} if earlier is None else earlier._known
+
+    def of(self, attrs: Mapping[str, Any]) -> Any:
+        """A key of an equation's attributes."""
+        if not attrs:
+            return None
+        number = id(attrs)
+        found = self._known.get(number)
+        if found is None:
+            found = self._earlier.get(number) or (attrs, typed_key(dict(attrs)))
+            self._known[number] = found
+        return found[1]
+
+    def forget(self) -> None:
+        """Hold no others than those that were asked for."""
+        self._earlier = {}
 
 
 class Alike:
     """The calls of one plan, by all that a rule may look at: its places, but for whose memory it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Keys | None = None) -> None:
+        self.keys = keys or Keys()
         self._known: dict[Any, Call] = {}
         self._forms: dict[Any, int] = {}  # of places, but for whose memory it is
         self._form_of: dict[int, tuple[Place, int]] = {}  # by ids of places, which live as long as they are here
@@ -31,7 +55,7 @@ class Alike:
             Puts records into a call; or gives False.
         """
         try:
-            key = what, key_of_attributes(call.attrs), self._operands(call)
+            key = what, self.keys.of(call.attrs), self._operands(call)
             known = self._known.get(key)
         except TypeError:  # what has no key is like nothing else
             return make(call)
@@ -63,12 +87,7 @@ class Alike:
         return found[1]
 
 
-def key_of_attributes(attrs: Mapping[str, Any]) -> Any:
-    """A key of an equation's attributes."""
-    return typed_key(dict(attrs)) if attrs else None
-
-
-def key_of_equations(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequence[Var]) -> Any:
+def key_of_equations(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequence[Var], keys: Keys) -> Any:
     """A key of what equations compute of some variables, whichever these are."""
     names: dict[Var, int] = {}
 
@@ -78,28 +97,25 @@ def key_of_equations(equations: Sequence[Equation], inputs: Sequence[Var], outpu
         return names.setdefault(atom, len(names)) if type(atom) is Var else typed_key(atom.value)
 
     computed = tuple(
-        (eq.op, key_of_attributes(eq.attrs), tuple(map(name, eq.inputs)), tuple(map(name, eq.outputs)))
-        for eq in equations
+        (eq.op, keys.of(eq.attrs), tuple(map(name, eq.inputs)), tuple(map(name, eq.outputs))) for eq in equations
     )
     types = tuple((type(v.aval), v.aval.shape, v.aval.dtype) for v in names)
     return computed, types, tuple(map(name, inputs)), tuple(map(name, outputs))
 
 
-def places_in(operands: Sequence[Any]) -> Iterator[Place]:
+def places_in(operands: Sequence[Any]) -> list[Place]:
     """The places among a call's inputs, those of lists too."""
-    for one in operands:
-        if isinstance(one, list):
-            yield from places_in(one)
-        elif isinstance(one, Place):
-            yield one
+    if list in map(type, operands):
+        operands = [p for one in operands for p in (places_in(one) if type(one) is list else (one,))]
+    return [one for one in operands if type(one) is Place]
 
 
 def _own_buffers(call: Call) -> bool:
     """Whether all addresses among a call's words are in memory of its operands, or of its own."""
-    places = [*places_in(call.inputs), *places_in(call.outputs), *call.scratch_places, *(c.code for c in call.checks)]
+    places = [*places_in(call.inputs), *places_in(call.outputs), *call.scratch_places, *[c.code for c in call.checks]]
     own = {place.buffer for place in places}
-    records = [*call.records, *(check.record for check in call.checks)]
-    return all(word.buffer in own for record in records for word in record.words if type(word) is Address)
+    records = [*call.records, *[check.record for check in call.checks]]
+    return own.issuperset([record.words[k].buffer for record in records for k in record.addresses()])  # type: ignore[union-attr]
 
 
 def _repeat(known: Call, call: Call) -> None:
@@ -117,7 +133,9 @@ def _repeat(known: Call, call: Call) -> None:
         return Place(buffer, place.shape, place.dtype, place.strides, place.offset)
 
     def moved(record: Record) -> Record:
-        words = [Address(buffers[w.buffer], w.offset) if type(w) is Address else w for w in record.words]
+        words: list[Any] = list(record.words)
+        for k in record.addresses():
+            words[k] = Address(buffers[words[k].buffer], words[k].offset)
         return Record(record.kernel, tuple(words), record.blocks)
 
     call.scratch_places += map(again, known.scratch_places)

@@ -102,7 +102,10 @@ class Free:
         """The offset of so many bytes: in the smallest part that they fit in."""
         if not size:
             return 0
-        best = min((part for part in self.parts if part[1] >= size), key=lambda part: part[1], default=None)
+        best = None
+        for part in self.parts:
+            if part[1] >= size and (best is None or part[1] < best[1]):
+                best = part
         if best is None:
             offset = self.end
             if self.parts and sum(self.parts[-1]) == self.end:  # the last part grows

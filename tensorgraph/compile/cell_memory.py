@@ -12,6 +12,7 @@ import functools
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,6 +221,11 @@ def gradients_are_known() -> bool:
     return gradient_offsets() is not None
 
 
+def _begins(start: int, size: int, counts: Sequence[int]) -> list[int]:
+    """Where each of some rows begins that lie one behind the other, of so many parts of a size each."""
+    return [*accumulate((size * count for count in counts[:-1]), initial=start)] if counts else []
+
+
 class Binding:
     """Keeps the words of tapes at the addresses of cells and arguments, and cells exclusively held.
 
@@ -272,14 +278,15 @@ class Binding:
         self._sizes = np.array([n for _, aval, _ in rows for n in aval.shape] or [0], np.int64)
         self._table = np.zeros((len(lists), ROW // 8), np.int64)
         pair, size = address_of(self._pairs), address_of(self._sizes)
-        for row, pairs in zip(self._table, lists, strict=True):
-            row[BOUND // 8], row[WORDS // 8], row[COUNT // 8] = -1, pair, len(pairs)
-            pair += 16 * len(pairs)
+        counts, ndims = [len(pairs) for pairs in lists], [len(aval.shape) for _, aval, _ in rows]
+        columns: dict[int, Any] = {
+            BOUND: -1, WORDS: _begins(pair, 16, counts), COUNT: counts, 0: [slot for slot, _, _ in rows],
+            WRITTEN: [written for _, _, written in rows], KIND: [id(aval.dtype) for _, aval, _ in rows],
+            NDIM: ndims, SIZES: _begins(size, 8, ndims),
+        }  # fmt: skip
+        for place, column in columns.items():
+            self._table[:, place // 8] = column
         n, last = len(self.cells), len(self.cells) + len(self.arguments)
-        for row, (slot, aval, written) in zip(self._table, rows, strict=True):
-            row[0], row[WRITTEN // 8], row[KIND // 8] = slot, written, id(aval.dtype)
-            row[NDIM // 8], row[SIZES // 8] = aval.ndim, size
-            size += 8 * aval.ndim
         first = address_of(self._table)
         state = [self._status_at, address_of(self._nowhere)]
         self.words[:8] = [first, n, first + ROW * n, len(self.arguments), id(ndarray), 0, *state]

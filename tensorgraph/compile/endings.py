@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tensorgraph.compile.alike import Alike, key_of_attributes
+from tensorgraph.compile.alike import Alike
 from tensorgraph.compile.layouts import Layout
 from tensorgraph.compile.regions import Region
 from tensorgraph.graph.forms import has_weak_numbers
@@ -66,5 +66,5 @@ def with_endings(maker: Equation, part: Region, layout: Layout, rule: Rule, alik
     call = Call((*layout.operands(maker), *more), outputs, maker.attrs)
     take = rule.with_endings
     assert take is not None
-    what = [(e.op, key_of_attributes(e.attrs), tuple(one is None for one in e.operands)) for e in endings]
+    what = [(e.op, alike.keys.of(e.attrs), tuple(one is None for one in e.operands)) for e in endings]
     return call if alike.put(call, (rule, tuple(what)), lambda call: take(call, endings)) else None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from tensorgraph.compile.plan import Plan
 from tensorgraph.compile.verdicts import NEXT, Verdicts
 from tensorgraph.graph.graph import Var
 from tensorgraph.native.objects import entries
-from tensorgraph.native.places import Address, Buffer, Record
+from tensorgraph.native.places import Buffer, Record
 from tensorgraph.native.tape import HEAD, Tape
 
 __all__ = ["Memory", "Room", "laid"]
@@ -82,24 +85,33 @@ class Memory:
 
     def tape(self, records: Sequence[Record]) -> Tape:
         """The tape of some records."""
-        begin, found = self.known.get, _entries(self.plan, records)
-        rows = [
-            (entry, [begin(w.buffer, 0) + w.offset if type(w) is Address else w for w in record.words], record.blocks)
-            for record, entry in zip(records, found, strict=True)
-        ]
-        tape = Tape(rows)  # type: ignore[arg-type]
+        known, found = self.known.get, _entries(self.plan, records)
+        rows: list[tuple[int, list[Any], int]] = []
+        # places in the tape, of what is elsewhere at each call
+        others = defaultdict[Buffer, list[tuple[int, int]]](list)
+        at = HEAD
+        for record, entry in zip(records, found, strict=True):
+            words: list[Any] = list(record.words)
+            for k in record.addresses():
+                word = words[k]
+                begin = known(word.buffer)
+                if begin is None:
+                    others[word.buffer].append((at + k, word.offset))
+                    words[k] = word.offset
+                else:
+                    words[k] = begin + word.offset
+            rows.append((entry, words, record.blocks))
+            at += len(words) + HEAD
+        tape = Tape(rows)
         starts = tape.starts
         self.heads.append((tape, [start - HEAD for start in starts], found))
-        first, known = address_of(tape.words), self.known
-        for record, start in zip(records, starts, strict=True):
-            for k, word in enumerate(record.words):
-                if type(word) is not Address or word.buffer in known:
-                    continue
-                if word.buffer is NEXT:
-                    tape.words[start + k] = first + 8 * (start + len(record.words))
-                    continue
-                root = self.plan.donated.get(word.buffer, word.buffer)
-                self.words.setdefault(root, []).append((first + 8 * (start + k), word.offset))
+        first = address_of(tape.words)
+        for place, _ in others.pop(NEXT, ()):
+            number = bisect(starts, place) - 1
+            tape.words[place] = first + 8 * (starts[number] + len(rows[number][1]))
+        donated = self.plan.donated
+        for buffer, places in others.items():
+            self.words.setdefault(donated.get(buffer, buffer), []).extend([(first + 8 * k, n) for k, n in places])
         return tape
 
     def restore(self) -> None:

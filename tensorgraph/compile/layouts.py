@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.compile.alike import key_of_attributes
+from tensorgraph.compile.alike import Keys
 from tensorgraph.engine.operands import SCALARS
 from tensorgraph.engine.tensor import as_array
 from tensorgraph.graph.equation import is_number
@@ -18,6 +18,7 @@ from tensorgraph.native.places import Buffer, Place
 __all__ = ["Layout", "Stand", "address_of"]
 
 Array = np.ndarray[Any, Any]
+LOOKING = frozenset({"view", "reshapes"})  # ops that may only look at their input otherwise
 FOLDED = 1 << 24  # bytes up to which what has no inputs is kept
 
 
@@ -48,6 +49,7 @@ class Layout:
     """
 
     def __init__(self, graph: Graph, earlier: Layout | None = None) -> None:
+        self.keys: Keys = Keys(None if earlier is None else earlier.keys)
         self.places: dict[Var, Place] = {}
         self.inputs: dict[Buffer, int] = {}
         self.cells: dict[Buffer, int] = {}
@@ -68,10 +70,13 @@ class Layout:
                 self.places[var], self.constants[known.buffer] = known, array
             else:
                 self.places[var] = self._constant(array, var.name or "constant")
+        is_as_it_was = None if earlier is None else self.is_as_in(earlier)
         for eq in graph.equations:
-            if self._take(eq) or self._fold(eq):
+            if is_as_it_was is not None and self._take(eq, is_as_it_was):
                 continue
-            seen = self._seen(eq)
+            if next(eq.variables(), None) is None and self._fold(eq):
+                continue
+            seen = None if LOOKING.isdisjoint(eq.op.traits) else self._seen(eq)
             for n, var in enumerate(eq.outputs):
                 if seen is None:
                     self._new(var, var.name or eq.op.name)
@@ -79,10 +84,10 @@ class Layout:
                     self.places[var], self.views[var] = seen[n], eq
         self._earlier = None
 
-    def _take(self, eq: Equation) -> bool:
+    def _take(self, eq: Equation, is_as_it_was: Callable[[Var], bool]) -> bool:
         """Have the results of an equation where they lay earlier; whether it is the same, of what lies there too."""
         earlier = self._earlier
-        if earlier is None or eq not in earlier.equations or not all(map(self.is_as_in(earlier), eq.variables())):
+        if earlier is None or eq not in earlier.equations or not all(map(is_as_it_was, eq.variables())):
             return False
         for var in eq.outputs:
             place = self.places[var] = earlier.places[var]
@@ -111,8 +116,8 @@ class Layout:
         return known
 
     def _fold(self, eq: Equation) -> bool:
-        """Compute what an equation without inputs gives, now; whether it is one."""
-        if any(True for _ in eq.variables()) or eq.is_arithmetic or eq.op.among("checks", "higher order"):
+        """Compute what an equation gives that has no inputs, now; whether that was done."""
+        if eq.is_arithmetic or eq.op.among("checks", "higher order"):
             return False
         if sum(var.aval.nbytes for var in eq.outputs) > FOLDED:
             return False
@@ -165,7 +170,7 @@ class Layout:
     def _seen(self, eq: Equation) -> list[Place] | None:
         """The places of what an equation gives where it only looks at its first input."""
         op = eq.op
-        if not op.among("view", "reshapes") or op.among("checks") or eq.residuals:
+        if op.among("checks") or eq.residuals:
             return None
         variables = list(eq.variables())
         if len(variables) != 1 or variables[0] is not eq.inputs[0] or is_number(variables[0]):
@@ -177,7 +182,7 @@ class Layout:
         others = [[] if isinstance(atom, tuple) else _value(atom) for atom in eq.inputs[1:]]
         try:
             types = place.shape, place.dtype, place.strides, *[var.aval for var in eq.outputs]
-            key = op, typed_key(others), key_of_attributes(eq.attrs), types
+            key = op, typed_key(others), self.keys.of(eq.attrs), types
             known = self._looks.get(key)
         except TypeError:  # what has no key is like nothing else
             return self._looked(eq, place, others, empty)

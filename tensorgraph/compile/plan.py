@@ -178,8 +178,7 @@ def donations(made: Plan) -> dict[Buffer, Buffer]:
     maker = {layout.places[var].buffer: (n, var) for n, step in enumerate(steps) for var in step.outputs}
     last_read: dict[Buffer, int] = {}
     for n, step in enumerate(steps):
-        for buffer in buffers_read(step, layout):
-            last_read[buffer] = n
+        last_read.update(dict.fromkeys(buffers_read(step, layout), n))
     outputs = {layout.places[atom].buffer for atom in graph.outputs if type(atom) is Var}
     counts = Counter(layout.places[write.value].buffer for write in graph.writes if type(write.value) is Var)
     found: dict[Buffer, Buffer] = {}
@@ -240,19 +239,14 @@ def given_away(made: Plan) -> dict[Buffer, Var]:
 
 def taken(made: Plan) -> set[Buffer]:
     """The large results of NumPy that kernels read."""
-    by_kernels = kernels_read(made)
-    return {
-        made.layout.places[var].buffer
-        for step in made.steps
-        if step.on_host
-        for var in step.outputs
-        if var.aval.nbytes > LARGE and not is_number(var) and made.layout.places[var].buffer in by_kernels
-    }
+    given = [var for step in made.steps if step.on_host for var in step.outputs]
+    large = [made.layout.places[var].buffer for var in given if var.aval.nbytes > LARGE and not is_number(var)]
+    return kernels_read(made).intersection(large) if large else set()
 
 
 def kernels_read(made: Plan) -> set[Buffer]:
     """The buffers that kernels read."""
-    return {b for step in made.steps if step.call is not None for b in buffers_read(step, made.layout)}
+    return set().union(*[buffers_read(step, made.layout) for step in made.steps if step.call is not None])
 
 
 def spans(made: Plan) -> list[Span]:
@@ -262,15 +256,15 @@ def spans(made: Plan) -> list[Span]:
     elsewhere = made.donated.keys() | made.fresh.keys() | made.handed
     found: dict[Buffer, Span] = {}
     for n, step in enumerate(made.steps):
-        for buffer in buffers_read(step, layout):
-            if buffer in found:
-                found[buffer].last = n
+        for buffer in found.keys() & buffers_read(step, layout):
+            found[buffer].last = n
         for var in step.outputs:
             buffer = layout.places[var].buffer
             if buffer not in elsewhere and (step.call is not None or buffer in by_kernels):
                 found[buffer] = Span(buffer, n, n, tuple(replaceable(step, layout, var)))
         if step.call is not None:
-            found.update({place.buffer: Span(place.buffer, n, n) for place in step.call.scratch_places})
+            for place in step.call.scratch_places:
+                found[place.buffer] = Span(place.buffer, n, n)
     for var in made.graph.results():
         if (buffer := layout.places[var].buffer) in found:
             found[buffer].last = end

@@ -37,21 +37,27 @@ def renaming(before: Graph, graph: Graph) -> Renaming | None:
         return None
     given = [(*g.inputs, *[decl.var for decl in g.cells], *g.consts) for g in (before, graph)]
     variables = dict(zip(*given, strict=True))
-    for old, new in zip(before.equations, graph.equations, strict=True):
-        if old is not new and not _is_like(old, new):
+    results = [[*g.outputs, *[write.value for write in g.writes]] for g in (before, graph)]
+    if _have_one_pattern(before, graph):
+        for old, new in zip(before.equations, graph.equations, strict=True):
+            variables.update(zip(old.outputs, new.outputs, strict=True))
+        if len(results[0]) != len(results[1]):
             return None
-        if [variables.get(var) for var in old.variables()] != list(new.variables()):
+    else:
+        for old, new in zip(before.equations, graph.equations, strict=True):
+            if old is not new and not _is_like(old, new):
+                return None
+            if [variables.get(var) for var in old.variables()] != [*new.variables()]:
+                return None
+            variables.update(zip(old.outputs, new.outputs, strict=True))
+        if [variables.get(a, a) if type(a) is Var else None for a in results[0]] != [
+            a if type(a) is Var else None for a in results[1]
+        ]:
             return None
-        variables.update(zip(old.outputs, new.outputs, strict=True))
-    results = [[*g.outputs, *(write.value for write in g.writes)] for g in (before, graph)]
-    if [variables.get(a, a) if type(a) is Var else None for a in results[0]] != [
-        a if type(a) is Var else None for a in results[1]
-    ]:
-        return None
     shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
     for var, other in variables.items():
         here, there = var.aval, other.aval
-        if var is not other and (type(here) is not type(there) or here.dtype != there.dtype):
+        if here is not there and (type(here) is not type(there) or here.dtype != there.dtype):
             return None
         if shapes.setdefault(here.shape, there.shape) != there.shape:
             return None
@@ -60,12 +66,25 @@ def renaming(before: Graph, graph: Graph) -> Renaming | None:
     return Renaming(variables, dict(zip(before.equations, graph.equations, strict=True)))
 
 
+def _have_one_pattern(before: Graph, graph: Graph) -> bool:
+    """Whether both are one graph at two sizes, equation by equation."""
+    one, other = before.provenance.pattern, graph.provenance.pattern
+    return (
+        one is not None
+        and other is not None
+        and one[0] is other[0]
+        and one[1] is before.equations
+        and other[1] is graph.equations
+    )
+
+
 def _is_like(old: Equation, new: Equation) -> bool:
     """Whether equations differ in variables and in sizes alone."""
     return (
         old.op is new.op
         and len(old.outputs) == len(new.outputs)
-        and [*map(_kind, old.inputs)] == [*map(_kind, new.inputs)]
+        and [*map(type, old.inputs)] == [*map(type, new.inputs)]
+        and (not any(type(atom) is tuple for atom in old.inputs) or _kind(old.inputs) == _kind(new.inputs))
         and (old.attrs is new.attrs or old.op.kind is not reduction)
     )
 

@@ -67,7 +67,7 @@ class Resizing:
         self._recognise, self._simplify = recognise, simplify
         self.drafts = [] if drafts is None else drafts
         self._known: dict[int, Types | None] = {}  # what was asked for last
-        self._shorter: list[tuple[Types, Graph]] = []  # at some sizes, in the variables of `_full`
+        self._shorter: list[tuple[list[int], Graph]] = []  # by sizes of `_full`, in the variables of that
 
     @cached_property
     def recognised(self) -> Graph:
@@ -185,7 +185,7 @@ class Resizing:
         if full is None or full is self._trace:
             return None if full is None else found
         try:
-            types = full.types(size, None if full.seen else found.size)
+            types = full.types(size, None if full.seen else found.size, (self._trace, found))
             return types if not full.seen or full.reads.holds(types.size) else None
         except (TypeError, ValueError, ArithmeticError):
             return None
@@ -194,8 +194,9 @@ class Resizing:
         """The graph after all passes where its variables have these types."""
         full = self._full
         assert full is not None
+        sizes = full.sizes(types)
         for known in self._shorter:
-            if full.alike(known[0], types):
+            if full.alike(known[0], sizes):
                 self._shorter = [known, *(other for other in self._shorter if other is not known)]
                 return full.at(types, known[1])
         whole = full.at(types)
@@ -204,7 +205,7 @@ class Resizing:
         if self._compares:
             found = full.before(shorter, whole)
             if found is not None:
-                self._shorter = [(types, found), *self._shorter][:KEPT]
+                self._shorter = [(sizes, found), *self._shorter][:KEPT]
         return shorter
 
     @cached_property

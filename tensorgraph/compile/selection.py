@@ -125,7 +125,9 @@ def draft(
         names = renaming(known.graph, graph)
         if names is not None:
             layout, groups = Layout(graph, known.layout), known.groups.renamed(names)
-            return Draft(graph, layout, groups, Selection(graph, layout, rule_of, exact, known).steps(groups))
+            steps = Selection(graph, layout, rule_of, exact, known).steps(groups)
+            layout.keys.forget()
+            return Draft(graph, layout, groups, steps)
     layout = Layout(graph)
     parts = regions(graph, told=False) if grouped else [_alone(eq) for eq in graph.equations]
     groups = Groups(parts, ended(graph, parts, rule_of) if grouped else {})
@@ -142,12 +144,12 @@ class Selection:
         self.read = set(graph.results())
         for eq in graph.equations:
             self.read.update(eq.variables())
-        self.alike = Alike()
+        self.alike = Alike(layout.keys)
         self.same: dict[Equation, Step] = {}  # by the first equation: the earlier steps that are the same here
         if earlier is not None:
             is_same, own = layout.is_as_in(earlier.layout), layout.equations
             for step in earlier.steps:
-                if own.issuperset(step.equations) and all(map(is_same, (*step.variables(), *step.outputs))):
+                if own.issuperset(step.equations) and all(map(is_same, [*step.variables(), *step.outputs])):
                     self.same[step.equations[0]] = step
 
     def steps(self, groups: Groups) -> list[Step]:
@@ -196,7 +198,7 @@ class Selection:
             return None
         inputs, outputs = ([layout.places[var] for var in some] for some in (region.inputs, region.outputs))
         call = Call(tuple(inputs), tuple(outputs), {})
-        what = key_of_equations(region.equations, region.inputs, region.outputs)
+        what = key_of_equations(region.equations, region.inputs, region.outputs, layout.keys)
         if not self.alike.put(call, what, region.call):
             return None
         return Step(region.equations, region.outputs, call, "", fails(call, layout))

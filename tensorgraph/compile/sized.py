@@ -53,8 +53,9 @@ class SizedGraph:
         self.graph, self.reads, self.seen = graph, reads, seen
         self._inputs = [(var, var.aval) for var in reads.inputs]  # which are shown with open sizes at times
 
-    def types(self, size: int, there: Sizes | None = None) -> Types:
-        """The types at a size; `there` are the sizes with which the graph computes, unless they are its own.
+    def types(self, size: int, there: Sizes | None = None, begun: tuple[SizedGraph, Types] | None = None) -> Types:
+        """The types at a size; `there` are the sizes with which the graph computes, unless they are its own. `begun`
+        is another graph of some of its variables, and their types.
 
         Raises
         ------
@@ -62,7 +63,7 @@ class SizedGraph:
             What a shape rule says of the size, and where a cell or a constant would need another shape.
         """
         reads, graph = self.reads, self.graph
-        types = Types({}, {})
+        types = Types({} if begun is None else dict(begun[1].avals), {})
         avals, given = types
         sizes = there or types.size
         for var, own in self._inputs:
@@ -70,13 +71,24 @@ class SizedGraph:
                 avals[var] = Aval((size, *own.shape[1:]), own.dtype)
         changed, opened = avals.keys(), reads.opened
         known: dict[int, tuple[list[Any], tuple[Aval, ...]]] = {}
-        for eq, like in self._reached:
+        seen = self.seen and there is None
+        told = frozenset[Var]() if begun is None else begun[0].variables
+        changed_to = avals.get
+        for eq, like, are_tensors in self._reached:
+            if told and like >= 0 and told.issuperset(eq.outputs):
+                for var in eq.outputs:
+                    if seen and var in avals and not reads.fits(var, avals[var]):
+                        raise ValueError("a size that did not seem to depend on the batch does")
+                continue
             inputs, attrs = eq.inputs, eq.attrs
             if like < 0 and eq.outputs and eq.outputs[0] in opened:
                 inputs, attrs = given[eq.outputs[0]] = reads.at(eq, lambda number: number.at(sizes))
             elif changed.isdisjoint(eq.variables()):
                 continue
-            operands = [_abstract(atom, avals) for atom in inputs]
+            if are_tensors and inputs is eq.inputs:
+                operands: list[Any] = [changed_to(var) or var.aval for var in eq.variables()]
+            else:
+                operands = [_abstract(atom, avals) for atom in inputs]
             before = known.get(like)
             if before is not None and before[0] == operands:
                 found = before[1]
@@ -88,7 +100,7 @@ class SizedGraph:
                     known[like] = operands, found
             for var, aval in zip(eq.outputs, found, strict=True):
                 if aval is not var.aval and aval != var.aval:
-                    if self.seen and there is None and not reads.fits(var, aval):
+                    if seen and not reads.fits(var, aval):
                         raise ValueError("a size that did not seem to depend on the batch does")
                     avals[var] = aval
         for write in graph.writes:
@@ -97,13 +109,20 @@ class SizedGraph:
         return types
 
     @cached_property
-    def _reached(self) -> list[tuple[Equation, int]]:
-        """The equations whose types may be others, with the first that is like each."""
+    def variables(self) -> frozenset[Var]:
+        """All that the graph has."""
+        return frozenset(self.graph.variables())
+
+    @cached_property
+    def _reached(self) -> list[tuple[Equation, int, bool]]:
+        """The equations whose types may be others, with the first that is like each, and whether all operands are
+        tensors."""
         reached, found, opened = set(self.reads.inputs), [], self.reads.opened
         for eq, like in zip(self.graph.equations, self._alike, strict=True):
             if not reached.isdisjoint(eq.variables()) or any(var in opened for var in eq.outputs):
                 reached.update(eq.outputs)
-                found.append((eq, like))
+                are_tensors = all(type(atom) is Var and type(atom.aval) is not Number for atom in eq.inputs)
+                found.append((eq, like, are_tensors))
         return found
 
     @cached_property
@@ -134,8 +153,10 @@ class SizedGraph:
         made = {var: Var(aval, var.name) for var, aval in types.avals.items()}
         changed, given = made.keys(), types.given
 
+        new = made.get
+
         def atom(old: Any) -> Any:
-            return tuple(map(atom, old)) if type(old) is tuple else made.get(old, old)
+            return tuple(map(atom, old)) if type(old) is tuple else new(old, old)
 
         equations = []
         for eq in graph.equations:
@@ -149,13 +170,15 @@ class SizedGraph:
             origin = eq.origin
             if origin is not None and origin.of in changed:
                 origin = Origin(made[origin.of], origin.rule, origin.passes)
-            outputs = tuple([made.get(var, var) for var in eq.outputs])
-            equations.append(eq.retyped(tuple([atom(a) for a in inputs]), attrs, outputs, origin))
+            outputs = tuple([new(var, var) for var in eq.outputs])
+            operands = tuple([new(a, a) if type(a) is Var else atom(a) for a in inputs])
+            equations.append(eq.retyped(operands, attrs, outputs, origin))
         stands = {made.get(var, var): cell for var, cell in graph.provenance.stands.items()}
+        every = tuple(equations)
         return graph.replace(
-            inputs=tuple(map(atom, graph.inputs)), equations=tuple(equations), outputs=tuple(map(atom, graph.outputs)),
+            inputs=tuple(map(atom, graph.inputs)), equations=every, outputs=tuple(map(atom, graph.outputs)),
             writes=tuple(Write(write.cell, atom(write.value), write.source) for write in graph.writes),
-            provenance=replace(graph.provenance, stands=stands),
+            provenance=replace(graph.provenance, stands=stands, pattern=(graph, every)),
         )  # fmt: skip
 
     def before(self, graph: Graph, there: Graph) -> Graph | None:
@@ -189,13 +212,15 @@ class SizedGraph:
 
     # sizes that are equal -------------------------------------------------------------------------------------------
 
-    def alike(self, one: Types, other: Types) -> bool:
+    def alike(self, one: list[int], other: list[int]) -> bool:
         """Whether the same of the graph's sizes are equal, to each other and to numbers that it holds."""
-        pairs = {*zip(self._sizes(one), self._sizes(other), strict=True), *self._constants}
+        pairs = {*zip(one, other, strict=True), *self._constants}
         return len(dict(pairs)) == len(pairs) == len({there for _, there in pairs})
 
-    def _sizes(self, types: Types) -> list[int]:
-        found = [n for var in self.varying for n in types.of(var).shape]
+    def sizes(self, types: Types) -> list[int]:
+        """All sizes that may be others, and what was computed with them."""
+        own = types.avals.get
+        found = [n for var in self.varying for n in (own(var) or var.aval).shape]
         for var, (_, opened) in self.reads.opened.items():
             if var in types.given:
                 inputs, attrs = types.given[var]
@@ -206,7 +231,7 @@ class SizedGraph:
     @cached_property
     def varying(self) -> dict[Var, tuple[int, ...]]:
         """The variables whose types may be others, and along which axes."""
-        changed = {*self.reads.inputs, *(var for eq, _ in self._reached for var in eq.outputs)}
+        changed = {*self.reads.inputs, *(var for eq, _, _ in self._reached for var in eq.outputs)}
         if self.seen:
             changed = {var for var in changed if self.reads.is_open(var)}
         return {var: self.reads.axes(var) for var in self.graph.variables() if var in changed}

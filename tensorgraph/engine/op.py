@@ -7,6 +7,7 @@ up, in `declare.py`; this room knows avals only.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -253,9 +254,7 @@ class Op:
         """The rule that makes kernels of a call; None where there is none."""
         if not isinstance(self.native, str):
             return self.native
-        module, _, function = self.native.partition(":")
-        rule: Callable[..., bool] = getattr(import_module(f"tensorgraph.ops.native.{module}"), function)
-        return rule
+        return _native_rule(self.native)
 
     @property
     def differentiable(self) -> bool:
@@ -316,6 +315,14 @@ class Op:
 
     def __repr__(self) -> str:
         return f"Op({self.name})"
+
+
+@functools.cache
+def _native_rule(name: str) -> Callable[..., bool]:
+    """A rule by its module and name."""
+    module, _, function = name.partition(":")
+    rule: Callable[..., bool] = getattr(import_module(f"tensorgraph.ops.native.{module}"), function)
+    return rule
 
 
 def usual_want(declared: Op, avals: Sequence[Aval | None]) -> tuple[bool, ...]:

@@ -168,6 +168,13 @@ class CellDecl:
         return self.var.aval
 
 
+def _flat(inputs: tuple[Atom, ...]) -> tuple[Var | Literal, ...]:
+    """Inputs, those of lists one by one."""
+    if tuple in map(type, inputs):
+        return tuple([a for atom in inputs for a in (atom if type(atom) is tuple else (atom,))])  # type: ignore[misc]
+    return inputs  # type: ignore[return-value]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Equation:
     """``outputs = op(*inputs, **attrs)``, with where it came from.
@@ -195,9 +202,7 @@ class Equation:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "attrs", MappingProxyType(dict(self.attrs)))
-        atoms: Any = self.inputs
-        if tuple in map(type, atoms):
-            atoms = tuple(a for atom in atoms for a in (atom if type(atom) is tuple else (atom,)))
+        atoms = _flat(self.inputs)
         put(self, "_atoms", atoms)
         put(self, "_variables", tuple([atom for atom in atoms if type(atom) is Var]))
 
@@ -205,17 +210,15 @@ class Equation:
         self, inputs: tuple[Atom, ...], outputs: tuple[Var, ...], call: Call | None, source: Source | None
     ) -> Equation:
         """The same op with the same attributes on other variables, in another call and line."""
-        copy = Equation(self.op, inputs, self.attrs, outputs, call, source, self.origin, self.part)
-        object.__setattr__(copy, "attrs", self.attrs)  # the very same: what was found of it once holds of all copies
-        return copy
+        # the very same attributes: what was found of them once holds of all copies
+        return _made(self.op, inputs, self.attrs, outputs, call, source, self.origin, self.part, False)
 
     def retyped(
         self, inputs: tuple[Atom, ...], attrs: Mapping[str, Any], outputs: tuple[Var, ...], origin: Origin | None
     ) -> Equation:
         """The same op in the same call and line on variables of other sizes, of the types that its shape rule says."""
-        copy = Equation(self.op, inputs, self.attrs, outputs, self.call, self.source, origin, self.part)
-        object.__setattr__(copy, "attrs", attrs if attrs is self.attrs else MappingProxyType(attrs))
-        return copy.typed()
+        attrs = attrs if attrs is self.attrs else MappingProxyType(dict(attrs))
+        return _made(self.op, inputs, attrs, outputs, self.call, self.source, origin, self.part, True)
 
     def typed(self) -> Equation:
         """The equation itself, whose outputs have just been given the types that its shape rule says."""
@@ -287,6 +290,32 @@ class Equation:
         return {name: value for name, value in self.attrs.items() if isinstance(value, Graph)}
 
 
+_PUTS = [Equation.__dict__[name].__set__ for name in Equation.__slots__]
+_put_op, _put_inputs, _put_attrs, _put_outputs, _put_call, _put_source, _put_origin, _put_part = _PUTS[:8]
+_put_atoms, _put_variables, _put_checked = _PUTS[8:]
+
+
+def _made(
+    op: Op, inputs: tuple[Atom, ...], attrs: Mapping[str, Any], outputs: tuple[Var, ...], call: Call | None,
+    source: Source | None, origin: Origin | None, part: Part | None, is_checked: bool,
+) -> Equation:  # fmt: skip
+    """An equation as the class makes it, but that attributes are not copied, in a fifth of the time."""
+    made = object.__new__(Equation)
+    _put_op(made, op)
+    _put_inputs(made, inputs)
+    _put_attrs(made, attrs)
+    _put_outputs(made, outputs)
+    _put_call(made, call)
+    _put_source(made, source)
+    _put_origin(made, origin)
+    _put_part(made, part)
+    atoms = _flat(inputs)
+    _put_atoms(made, atoms)
+    _put_variables(made, tuple([atom for atom in atoms if type(atom) is Var]))
+    _put_checked(made, is_checked)
+    return made
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Provenance:
     """What a graph was traced from, held apart from what it is: it is not compared, saved or printed.
@@ -304,6 +333,9 @@ class Provenance:
         where they are.
     stands : mapping of Var to weak reference
         The cells that were examples of inputs.
+    pattern : (Graph, tuple of Equation) or None
+        Of a graph at another size of its batch the one that it was made of, and what was made of its equations, one by
+        one. What has other equations than these was made of it in another way.
     """
 
     live: tuple[weakref.ref[Cell], ...] = ()
@@ -311,6 +343,7 @@ class Provenance:
     draws: tuple[str, ...] = ()
     plain: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     stands: Mapping[Var, weakref.ref[Cell]] = field(default_factory=dict)
+    pattern: tuple[Graph, tuple[Equation, ...]] | None = None
 
     def cells(self, count: int) -> list[Cell | None]:
         """The live cells, None for each that is gone or was never known."""

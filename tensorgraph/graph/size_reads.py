@@ -61,6 +61,7 @@ class SizeReads:
         self._held: list[tuple[Callable[[Sizes], bool], bool]] = []
         self._avals: dict[Var, Aval] = {}  # plain ones, of variables that are shown with open sizes
         self._others: dict[Var, Aval] = {}
+        self._closed: dict[Var, tuple[int, list[tuple[int, int]]]] = {}  # how many axes, and those that are not open
         for var in inputs:
             self._show(var, (3 * self.size, *var.aval.shape[1:]))
 
@@ -88,11 +89,14 @@ class SizeReads:
 
     def fits(self, var: Var, aval: Aval) -> bool:
         """Whether a variable differs from what it was only where it was open."""
-        other = self._others.get(var, var.aval)
-        return len(aval.shape) == len(other.shape) and all(
-            here == there or own != there
-            for own, there, here in zip(var.aval.shape, other.shape, aval.shape, strict=True)
-        )
+        known = self._closed.get(var)
+        if known is None:
+            own = self._avals.get(var, var.aval).shape
+            other = self._others.get(var, var.aval).shape
+            same = [(k, n) for k, (n, there) in enumerate(zip(own, other, strict=True)) if n == there]
+            known = self._closed[var] = len(own), same
+        shape = aval.shape
+        return len(shape) == known[0] and not [k for k, n in known[1] if shape[k] != n]
 
     def infer(self, op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
         """What an op gives, by its rule."""

@@ -11,6 +11,8 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, count, repeat
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -39,17 +41,17 @@ class Buffer:
         return f"<buffer {self.what}, {self.nbytes} bytes>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a frozen one takes ten times as long to make, and a plan has a thousand
 class Address:
-    """A word that will be an address: so many bytes after the start of a buffer."""
+    """A word that will be an address: so many bytes after the start of a buffer. Nobody changes it."""
 
     buffer: Buffer
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Place:
-    """An array in a buffer: what ``ndarray`` is in memory. Strides and offset count bytes."""
+    """An array in a buffer: what ``ndarray`` is in memory. Strides and offset count bytes. Nobody changes it."""
 
     buffer: Buffer
     shape: tuple[int, ...]
@@ -62,11 +64,13 @@ class Place:
         """A new buffer, in C order."""
         dtype, shape = np.dtype(dtype), tuple(shape)
         strides, step = [], dtype.itemsize
-        for n in reversed(shape):
+        if not shape:
+            return cls(Buffer(step, what), shape, dtype, ())
+        for n in shape[:0:-1]:
             strides.append(step)
-            step *= max(n, 1)
-        size = math.prod(shape) * dtype.itemsize
-        return cls(Buffer(size, what), shape, dtype, tuple(reversed(strides)))
+            step *= n or 1
+        strides.append(step)
+        return cls(Buffer(0 if 0 in shape else step * shape[0], what), shape, dtype, tuple(strides[::-1]))
 
     @property
     def ndim(self) -> int:
@@ -128,6 +132,10 @@ class Record:
     kernel: Kernel
     words: tuple[int | Address, ...]
     blocks: int = 1
+
+    def addresses(self) -> list[int]:
+        """The numbers of the words that are addresses."""
+        return [*compress(count(), map(is_, map(type, self.words), repeat(Address)))]
 
 
 @dataclass(slots=True)
