@@ -15,6 +15,7 @@ from tensorgraph.native.words import (
     double,
     hmost,
     hsum,
+    integer,
     iota,
     ldb,
     ldm,
@@ -40,6 +41,7 @@ LANES = SIZE = 0  # constants of every kernel
 INF = float("inf")
 NONE, BARRED, ADDED = 0, 1, 2  # no mask; one of truth values, of which False bars a key; one that is added
 CAUSAL, DROPPED, SLOPED = False, False, False  # of these; whether the slopes of what is added are wanted
+TOGETHER = 4  # rows that are worked together
 EACH = 8  # numbers of float32 in a group of `philox`
 
 
@@ -56,56 +58,76 @@ def scaled(source: Any, step: Any, target: Any, rows: Any, dim: Any, scale: Any)
             stm(target + (r * dim + j) * SIZE, v, dim - j)
 
 
-def largest(row: Any, seen: Any) -> Any:
-    """The largest score of a row."""
-    top = vset(-INF)
-    for j in range(0, seen, LANES):
-        top = most(top, ldm(row + j * SIZE, seen - j, -INF))
-    return hmost(top)
-
-
 def barred(row: Any, seen: Any, mask: Any) -> None:
     """Scores of keys that a mask of truth values bars become -inf."""
     for j in range(0, seen, LANES):
         stm(row + j * SIZE, select(ldb(mask + j, seen - j), ldm(row + j * SIZE, seen - j, 0.0), vset(-INF)), seen - j)
 
 
-def scored(row: Any, seen: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any) -> Any:
-    """The largest score of a row, which becomes masked."""
-    if kind + is_keyed > 0:
-        if kind == BARRED:
-            barred(row, seen, mask)
-        if kind == ADDED:
-            for j in range(0, seen, LANES):
-                v = ldm(row + j * SIZE, seen - j, 0.0) + ldm(mask + j * SIZE, seen - j, 0.0)
-                stm(row + j * SIZE, v, seen - j)
-        if is_keyed > 0:
-            barred(row, seen, keyed)
-    return largest(row, seen)
+def masked(row: Any, seen: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any) -> None:
+    """Scores of a row as its masks leave them."""
+    if kind == BARRED:
+        barred(row, seen, mask)
+    if kind == ADDED:
+        for j in range(0, seen, LANES):
+            v = ldm(row + j * SIZE, seen - j, 0.0) + ldm(mask + j * SIZE, seen - j, 0.0)
+            stm(row + j * SIZE, v, seen - j)
+    if is_keyed > 0:
+        barred(row, seen, keyed)
 
 
-def base_of(top: Any, is_masked: Any) -> Any:
-    """What scores are told by: the largest, or 0 where masks may bar all. Without them it is -inf where scores are
-    beyond their type, which gives NaN."""
-    return select(top == -INF and (is_masked or CAUSAL), real(0.0), top)
+def shared_out(
+    count: int, row: Any, step: Any, first: Any, keys: Any, filled: Any, is_masked: Any, told: bool, peaks: Any,
+    totals: Any,
+) -> None:  # fmt: skip
+    """Scores of `count` rows, of which the first is of query `first`, to probabilities: 0 behind the keys that are
+    seen, and where there is none. Where `told`, the largest scores go to `peaks` and the sums to `totals`.
+
+    Rows are worked together, lest each wait for what is folded of the one before.
+    """
+    rows = [row + a * step for a in static(count)]
+    seen = [seen_by(first + a, keys) for a in static(count)]
+    longest = seen[count - 1]
+    tops = [vset(-INF) for a in static(count)]
+    for j in range(0, longest, LANES):
+        for a in static(count):
+            tops[a] = most(tops[a], ldm(rows[a] + j * SIZE, seen[a] - j, -INF))
+    heights = [hmost(tops[a]) for a in static(count)]
+    # what scores are told by: the largest, or 0 where masks may bar all. Without them it is -inf where scores are
+    # beyond their type, which gives NaN
+    bases = [select(heights[a] == -INF and (is_masked or CAUSAL), real(0.0), heights[a]) for a in static(count)]
+    sums = [double(vset(0.0)) for a in static(count)]
+    for j in range(0, longest, LANES):
+        for a in static(count):
+            e = exp_low(ldm(rows[a] + j * SIZE, seen[a] - j, 0.0) - bases[a])
+            stm(rows[a] + j * SIZE, e, seen[a] - j)
+            sums[a] = sums[a] + double(select(iota() < seen[a] - j, e, vset(0.0)))
+    whole = [hsum(sums[a]) for a in static(count)]
+    inverse = [real(0.0 if whole[a] == 0.0 else 1.0 / whole[a]) for a in static(count)]
+    for j in range(0, filled, LANES):
+        for a in static(count):
+            v = ldm(rows[a] + j * SIZE, filled - j, 0.0) * inverse[a]
+            stm(rows[a] + j * SIZE, select(iota() < seen[a] - j, v, vset(0.0)), filled - j)
+    if told:
+        for a in static(count):
+            store(peaks + a * SIZE, heights[a])
+            store_double(totals + a * 8, whole[a])
 
 
-def exponentials(row: Any, seen: Any, base: Any) -> Any:
-    """exp(score - base) in place; their sum, in float64."""
-    total = double(vset(0.0))
-    for j in range(0, seen, LANES):
-        e = exp_low(ldm(row + j * SIZE, seen - j, 0.0) - base)
-        stm(row + j * SIZE, e, seen - j)
-        total = total + double(select(iota() < seen - j, e, vset(0.0)))
-    return hsum(total)
-
-
-def share(row: Any, seen: Any, keys: Any, total: Any) -> None:
-    """Exponentials to probabilities; 0 behind the keys that are seen, and where there is none."""
-    inverse = real(0.0 if total == 0.0 else 1.0 / total)
-    for j in range(0, keys, LANES):
-        v = ldm(row + j * SIZE, keys - j, 0.0) * inverse
-        stm(row + j * SIZE, select(iota() < seen - j, v, vset(0.0)), keys - j)
+def probabilities(
+    row: Any, step: Any, rows: Any, first: Any, keys: Any, filled: Any, is_masked: Any, told: bool, peaks: Any,
+    totals: Any,
+) -> None:  # fmt: skip
+    """`shared_out` of so many rows."""
+    r = integer(0)
+    while r + TOGETHER <= rows:
+        at, a, b = row + r * step, peaks + r * SIZE, totals + r * 8
+        shared_out(TOGETHER, at, step, first + r, keys, filled, is_masked, told, a, b)
+        r += TOGETHER
+    while r < rows:
+        at, a, b = row + r * step, peaks + r * SIZE, totals + r * 8
+        shared_out(1, at, step, first + r, keys, filled, is_masked, told, a, b)
+        r += 1
 
 
 def draws(state: Any, begin: Any, count: Any, line: Any) -> Any:
@@ -149,45 +171,51 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
             last = seen_by(r0 + rows - 1, keys)
             scaled(q + n * q_image + h * q_head + r0 * q_row, q_row, small, rows, dim, scale)
             times(small, dim * SIZE, SIZE, k + n * k_image + shared * k_head, step, scores, step, rows, last, dim, 0)
-            for r in range(rows):
-                row, seen = scores + r * step, seen_by(r0 + r, keys)
-                top = scored(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
-                total = exponentials(row, seen, base_of(top, kind + is_keyed > 0))
-                share(row, seen, last, total)
-                if DROPPED:
+            is_masked, at = kind + is_keyed > 0, u * queries + r0
+            if is_masked:
+                for r in range(rows):
+                    row, seen = scores + r * step, seen_by(r0 + r, keys)
+                    masked(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
+            probabilities(scores, step, rows, r0, keys, last, is_masked, True, peaks + at * SIZE, totals + at * 8)
+            if DROPPED:
+                for r in range(rows):
+                    row, seen = scores + r * step, seen_by(r0 + r, keys)
                     line = draws(
                         state + n // alike * 24, ((n % alike * heads + h) * queries + r0 + r) * keys, seen, own
                     )
                     dropped(row, seen, line, real_at(w, 37), real_at(w, 38))
-                store(peaks + (u * queries + r0 + r) * SIZE, top)
-                store_double(totals + (u * queries + r0 + r) * 8, total)
             times(scores, step, SIZE, v + n * v_image + shared * v_head, v_row, out + (u * queries + r0) * width * SIZE,
                   width * SIZE, rows, width, last, 0)  # fmt: skip
 
 
-def slopes(p: Any, d: Any, seen: Any, keys: Any, scale: Any, whole: Any) -> None:
+def slopes(count: int, p: Any, d: Any, step: Any, first: Any, keys: Any, scale: Any, whole: Any) -> None:
     """p (d - mean of d) times the scale in the place of d, and without it where SLOPED; d by its differences from that
-    of the likeliest key."""
-    tops, bases = vset(-1.0), vset(0.0)
-    for j in range(0, seen, LANES):
-        x = ldm(p + j * SIZE, seen - j, -1.0)
-        better = x > tops
-        bases = select(better, ldm(d + j * SIZE, seen - j, 0.0), bases)
-        tops = select(better, x, tops)
-    base = hmost(select(tops == hmost(tops), bases, vset(-INF)))
-    base = select(base == -INF, real(0.0), base)  # there is no likeliest one
-    mean = double(vset(0.0))
-    for j in range(0, seen, LANES):
-        m = seen - j
-        mean = mean + double(ldm(p + j * SIZE, m, 0.0)) * double(
-            select(iota() < m, ldm(d + j * SIZE, m, 0.0) - base, 0.0)
-        )
-    middle = real(hsum(mean))
+    of the likeliest key. Of `count` rows, of which the first is of query `first`."""
+    own, of = [p + a * step for a in static(count)], [d + a * step for a in static(count)]
+    seen = [seen_by(first + a, keys) for a in static(count)]
+    tops, bases = [vset(-1.0) for a in static(count)], [vset(0.0) for a in static(count)]
+    for j in range(0, seen[count - 1], LANES):
+        for a in static(count):
+            x = ldm(own[a] + j * SIZE, seen[a] - j, -1.0)
+            better = x > tops[a]
+            bases[a] = select(better, ldm(of[a] + j * SIZE, seen[a] - j, 0.0), bases[a])
+            tops[a] = select(better, x, tops[a])
+    most_of = [hmost(select(tops[a] == hmost(tops[a]), bases[a], vset(-INF))) for a in static(count)]
+    base = [select(most_of[a] == -INF, real(0.0), most_of[a]) for a in static(count)]  # -inf: there is no likeliest one
+    mean = [double(vset(0.0)) for a in static(count)]
+    for j in range(0, seen[count - 1], LANES):
+        for a in static(count):
+            m = seen[a] - j
+            away = select(iota() < m, ldm(of[a] + j * SIZE, m, 0.0) - base[a], 0.0)
+            mean[a] = mean[a] + double(ldm(own[a] + j * SIZE, m, 0.0)) * double(away)
+    middle = [real(hsum(mean[a])) for a in static(count)]
     for j in range(0, keys, LANES):
-        v = ldm(p + j * SIZE, keys - j, 0.0) * (ldm(d + j * SIZE, keys - j, 0.0) - base - middle)
-        stm(d + j * SIZE, select(iota() < seen - j, v * scale, vset(0.0)), keys - j)
-        if SLOPED:
-            stm(whole + j * SIZE, select(iota() < seen - j, v, vset(0.0)), keys - j)
+        for a in static(count):
+            n = keys - j
+            v = ldm(own[a] + j * SIZE, n, 0.0) * (ldm(of[a] + j * SIZE, n, 0.0) - base[a] - middle[a])
+            stm(of[a] + j * SIZE, select(iota() < seen[a] - j, v * scale, vset(0.0)), n)
+            if SLOPED:
+                stm(whole + a * step + j * SIZE, select(iota() < seen[a] - j, v, vset(0.0)), n)
 
 
 def backward(w: Any, block: Any, blocks: Any) -> None:
@@ -221,22 +249,30 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
             times(small, dim * SIZE, SIZE, turned + n * turned_image + shared * turned_head, step, p, step, rows, keys,
                   dim, 0)  # fmt: skip
             times(up, width * SIZE, SIZE, v + n * v_image + shared * v_head, step, d, step, rows, keys, width, 0)
-            for r in range(rows):
-                seen, row = seen_by(r0 + r, keys), p + r * step
-                # of these scores, not the forward pass's: products of other tiles round otherwise, and where scores
-                # are large the differences would be powers of e
-                top = scored(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
-                total = exponentials(row, seen, base_of(top, kind + is_keyed > 0))
-                share(row, seen, keys, total)
-                line = 0
-                if DROPPED:
-                    begin = ((n % alike * heads + h) * queries + r0 + r) * keys
+            # of these scores, not the forward pass's: products of other tiles round otherwise, and where scores are
+            # large the differences would be powers of e
+            is_masked = kind + is_keyed > 0
+            if is_masked:
+                for r in range(rows):
+                    row, seen = p + r * step, seen_by(r0 + r, keys)
+                    masked(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
+            probabilities(p, step, rows, r0, keys, keys, is_masked, False, 0, 0)
+            r, whole = integer(0), sloped + at * step if SLOPED else 0
+            if DROPPED:
+                for i in range(rows):
+                    seen, row = seen_by(r0 + i, keys), p + i * step
+                    begin = ((n % alike * heads + h) * queries + r0 + i) * keys
                     line = draws(state + n // alike * 24, begin, seen, lines)
-                    dropped(d + r * step, seen, line, real_at(w, 42), real_at(w, 43))
-                whole = sloped + (at + r) * step if SLOPED else 0
-                slopes(row, d + r * step, seen, keys, scale, whole)
-                if DROPPED:
+                    dropped(d + i * step, seen, line, real_at(w, 42), real_at(w, 43))
+                    slopes(1, row, d + i * step, step, r0 + i, keys, scale, whole + i * step)
                     dropped(row, seen, line, real_at(w, 42), real_at(w, 43))
+            else:
+                while r + TOGETHER <= rows:
+                    slopes(TOGETHER, p + r * step, d + r * step, step, r0 + r, keys, scale, whole + r * step)
+                    r += TOGETHER
+                while r < rows:
+                    slopes(1, p + r * step, d + r * step, step, r0 + r, keys, scale, whole + r * step)
+                    r += 1
             times(p, SIZE, step, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)
             times(d, SIZE, step, from_q, q_row, to_k, dim * SIZE, keys, dim, rows, r0)
             times(d, step, SIZE, k + n * k_image + shared * k_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,
