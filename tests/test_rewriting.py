@@ -412,3 +412,20 @@ def test_an_argument_or_a_cell_that_stays_as_it_is():
     graph = tg.trace(lambda x: model(x), tg.f32[4, 3])
     for name in ("x", "weight"):
         assert graph.replace_at(name, lambda value: value) == graph
+
+
+def test_texts_are_read_for_the_types_of_each_place():
+    graph = tg.trace(lambda x, w: tg.relu(x @ w) + tg.relu(x.sum()) * 0.5, tg.f32[4, 3], tg.f32[3, 2])
+    relu, gelu = "def before(z): return relu(z)", "def after(z): return gelu(z)"
+    assert sound(graph.rewrite(relu, gelu, equal=False)) == graph.rewrite(tg.relu, tg.gelu, equal=False)
+    product = "def twice(x): return 2 * x\ndef after(é, w):\n    return twice(é) @ w * 0.5"
+    assert "2 * x" in str(sound(graph.rewrite("def before(x, w): return x @ w", product)))
+    halved = graph.rewrite("def before(z, s): return z * s", "def after(z, s): return z / (1 / s)", equal=False)
+    assert "divide" in ops(sound(halved))
+    assert "gelu" in ops(sound(graph.replace_at("v1", gelu)))
+    for words, before, after in (
+        (r"'rleu'; did you mean 'relu'", "def before(z): return rleu(z)", gelu),
+        (r"after refuses .f32.4, 2..: ParseError: .*'w' is not known", relu, "def after(z): return gelu(z, w)"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=words):
+            graph.rewrite(before, after, equal=False)

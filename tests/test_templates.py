@@ -398,3 +398,40 @@ def test_sizes_follow_from_what_axes_are_computed_as():
     assert padded(tg.ones(5), tg.ones(8)).item() == 13.0
     with pytest.raises(ValueError, match=r"y has an axis \(N \+ 3\) // 4 \* 4, got 9, with N = 5 of x"):
         padded(tg.ones(5), tg.ones(9))
+
+
+SIZED = """
+def net(x: f32[N, D], *, hidden: Linear[D, 8], w: Parameter[f32[8, D]] = he_normal()):
+    return relu(hidden(x)) @ w - x * 2.0 * 1
+"""
+
+
+def test_cells_of_a_text_may_have_any_size():
+    template = tg.parse(SIZED)
+    changed = {
+        "simplify": lambda t: t.simplify(), "transform": lambda t: t.transform(), "hidden": lambda t: t["hidden"],
+        "rewrite": lambda t: t.rewrite(tg.relu, tg.gelu, equal=False), "batched": lambda t: t.batched(3),
+        "replace_at": lambda t: t.replace_at("hidden", lambda x, weight, bias: x @ weight),
+        "slope": lambda t: t.rewrite(lambda x: x * 2.0, lambda x: x + x).split("hidden")[0],
+    }  # fmt: skip
+    for change in changed.values():
+        made = change(template)
+        assert tg.parse(str(made), made.arrays) == made
+        graph, expected = made.at(N=3, D=5), change(template.at(N=3, D=5))
+        assert graph == (expected if isinstance(expected, type(graph)) else expected.graph)
+    assert "weight Dx8 f32" in template.draw(level="op").text()
+    with pytest.raises(SizeError, match=r"no other size was found that it can be.*must return one float element"):
+        template.grad()  # a number at N=1 and D=1 alone
+    cells = {n: tg.Buffer(np.ones(n, "float32"), name="scale") for n in range(1, 300)}
+    with pytest.raises(SizeError, match="its cells depend on a size"):
+        tg.trace(lambda x: x * cells[x.shape[0]], tg.f32["N"])
+
+
+def test_numbers_that_a_text_makes_of_sizes_do_not_keep_it_from_passes():
+    number = 'tensor(n, "float32") + tensor([1, n], "float32").sum()'
+    template = tg.parse(f"def f(x: f32[N]):\n    n, = x.shape\n    return (x * {number}) * 1")
+    assert "multiply" in template.draw().text() and template.cost().flops(N=3) == template.at(N=3).cost().flops
+    for change in (lambda t: t.simplify(), lambda t: t.transform(), lambda t: t.batched(3)):
+        assert change(template).at(N=7) == change(template.at(N=7))
+    with pytest.raises(SizeError, match="an array that is captured depends on a size"):
+        template.simplify().text()

@@ -29,6 +29,7 @@ __all__ = [
     "line_of",
     "others",
     "require_same_arrays",
+    "require_same_cells",
     "written",
 ]
 
@@ -135,6 +136,8 @@ def generalised(
         samples = [(given, graph) for given, graph in samples if [eq.op for eq in graph.equations] == kinds]
     for other_sizes, other in samples[1:]:
         _require_alike(first, other, sizes, other_sizes)
+        if not lenient:
+            require_same_arrays(first, other)
     terms = Names([given for given, _ in samples])
     graphs = [graph for _, graph in samples]
     made = _Copy(terms, graphs, lenient).graph(every)
@@ -160,13 +163,20 @@ def _require_alike(a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[st
                 "equations for all sizes, with loops over a size that do the same in each turn: write other loops as "
                 "an op, or trace each size by itself"
             )
-    require_same_arrays(a, b)
     if a.out_tree != b.out_tree or a.in_tree != b.in_tree:
         raise SizeError(
             f"{a.name}: how results nest depends on a size: {a.out_tree} at {written(at_a)}, {b.out_tree} at "
             f"{written(at_b)}. Give one tensor for all, as tensorgraph.stack(results), or trace each size by itself"
         )
-    if [(c.path, c.aval) for c in a.cells] != [(c.path, c.aval) for c in b.cells]:
+    require_same_cells(a, b, at_a, at_b, typed=False)
+
+
+def require_same_cells(
+    a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[str, int], typed: bool = True
+) -> None:
+    """Refuse two instances that have other cells, or cells of other types."""
+    one, other = [[(cell.path, typed and cell.aval) for cell in graph.cells] for graph in (a, b)]
+    if one != other:
         raise SizeError(
             f"{a.name}: its cells depend on a size: {_cells(a)} at {written(at_a)}, {_cells(b)} at {written(at_b)}. "
             "Make modules and cells before, outside of the function"

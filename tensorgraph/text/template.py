@@ -364,7 +364,7 @@ class Template(Exampled):
         >>> scale.batched("B").at(B=5, N=3).inputs[0].aval
         f32[5, 3, 2]
         """
-        from tensorgraph.text.templated import templated
+        from tensorgraph.text.templated import passed
 
         if isinstance(size, str) and Sized((size,), np.dtype("float32")).dims[0] in self.dims:
             raise ValueError(f"{self.name} has the dimension {size} already: call that of the batch otherwise")
@@ -375,7 +375,7 @@ class Template(Exampled):
             many = sizes[size] if isinstance(size, str) else size
             return graph.batched(many, in_dims, out_dims=out_dims, loop=loop, own=own)
 
-        return templated(make, dims, self._types, lifts=True)
+        return passed(make, dims, self._types)
 
     @checked
     def simplify(self, *, without: str | Collection[str] = ()) -> Template:

@@ -21,12 +21,21 @@ from tensorgraph.text.functions import folded
 from tensorgraph.text.polynomials import FAR, Polynomial, interpolated
 from tensorgraph.text.printing import to_text
 from tensorgraph.text.rolling import rolled
-from tensorgraph.text.sizes import LengthError, Sample, SizeError, generalised, others, require_same_arrays, written
+from tensorgraph.text.sizes import (
+    LengthError,
+    Sample,
+    SizeError,
+    generalised,
+    others,
+    require_same_arrays,
+    require_same_cells,
+    written,
+)
 from tensorgraph.text.structure import classes_of
 from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Made, Template, graph_said, parse
 
-__all__ = ["TemplateCost", "lifted", "templated", "traced", "unfolded", "untold"]
+__all__ = ["TemplateCost", "lifted", "passed", "templated", "traced", "unfolded", "untold"]
 
 FOLDING = ("constants.folded", "constants.uniform")  # rules that may be left out
 MOST_DOUBTS = 3  # times that more samples are taken, where floats may be told by several expressions
@@ -178,11 +187,21 @@ def untold(
     template: Template, types: Iterable[Any], method: str, args: Sequence[Any], options: Any, why: SizeError
 ) -> Template:
     """As `lifted`, without a text: of that there is the head alone, and why there is no more."""
+    return _untold(_pointwise(template, method, args, options), template.dims, types, why)
 
+
+def passed(make: Made, dims: Sequence[str], types: Iterable[Any]) -> Template:
+    """The template of what a pass makes for each size, with a text where there is one."""
+    try:
+        return templated(make, dims, types, lifts=True)
+    except SizeError as why:
+        return _untold(make, dims, types, why)
+
+
+def _untold(make: Made, dims: Sequence[str], types: Iterable[Any], why: SizeError) -> Template:
     def tell() -> Template:
         raise why
 
-    make, dims = _pointwise(template, method, args, options), template.dims
     try:
         return _headed(_first(make, dims), make, dims, types, tell)
     except SizeError:  # so do its arguments
@@ -196,9 +215,12 @@ def _headed(
     sizes, first = sample
     samples = [sample, *itertools.islice(others(make, dims, sizes, (Exception,)), len(dims))]
     empty = flatten(())[1]
-    heads = [(at, graph.replace(equations=(), writes=(), outputs=(), out_tree=empty)) for at, graph in samples]
+    bare = dict(equations=(), writes=(), outputs=(), consts={}, out_tree=empty)
+    heads = [(at, graph.replace(**bare)) for at, graph in samples]
     text = to_text(generalised(heads), taken=dims)
-    made: Template = parse(text, arrays_of(first), types=[*types, *classes_of(first.in_tree)])
+    made = parse(text, arrays_of(first), types=[*types, *classes_of(first.in_tree)])
+    if not isinstance(made, Template):
+        raise SizeError(f"{first.name}: no other sizes were found than {written(sizes)}")
     made.dims, made._made, made._tell = tuple(dims), make, tell
     made._instances = {tuple(at[dim] for dim in dims): graph for at, graph in samples}
     return made
@@ -321,6 +343,8 @@ def _from(
                 samples.append((doubted, tried(doubted)))
         if told == len(samples):
             break
+    for given, graph in samples if not lifts else ():  # a text may make cells of any size
+        require_same_cells(first, graph, sizes, given)
     template = parse(text, arrays_of(first), types=known)
     if not isinstance(template, Template) or set(template.dims) != set(dims):
         raise SizeError(f"{first.name}: no argument has the sizes {', '.join(dims)}")

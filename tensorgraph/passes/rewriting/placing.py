@@ -17,8 +17,9 @@ from tensorgraph.passes.rewriting.comparing import Gap, gap
 from tensorgraph.passes.rewriting.regions import Region, region
 from tensorgraph.passes.rewriting.replacing import Replacing, further
 from tensorgraph.passes.rewriting.sides import Pattern
+from tensorgraph.passes.rewriting.texts import written
 from tensorgraph.text.names import identifier, names
-from tensorgraph.text.template import Template, parse
+from tensorgraph.text.template import Template
 
 __all__ = ["replace_at"]
 
@@ -36,7 +37,8 @@ def replace_at(graph: Graph, name: Any, function: Callable[..., Any] | str, *, e
         value. Further arguments are cells by their names: those that the part reads, by their names in it, ``def f(x,
         weight, bias)``, and any other of the graph by the printed one, ``tokens_weight``. It gives what the part gives.
         A Module brings its own parameters, which become cells of the graph below the module's path. In it
-        ``part = graph[name]`` is callable. A text is read as a graph.
+        ``part = graph[name]`` is callable. A text is read as a graph, with the types that its
+        arguments get where it has none.
     equal : bool
         Refuse a function that gives other numbers, or other gradients, than the part: see `rewrite`.
 
@@ -76,7 +78,7 @@ def replace_at(graph: Graph, name: Any, function: Callable[..., Any] | str, *, e
         h = relu(v0)  →  h = tanh(v0)  # ...
           largest difference ...
     """
-    called: Callable[..., Any] = parse(function) if isinstance(function, str) else function
+    called: Callable[..., Any] = written(function) if isinstance(function, str) else function
     part = name if isinstance(name, Region) else region(graph, name)
     if part.whole is not graph:
         part = region(graph, part.name)

@@ -33,7 +33,8 @@ def rewrite(
     ----------
     graph : Graph
     before, after : callable, str or Graph
-        Functions of the same arguments, in ordinary Python or in the language of graphs. The arguments are variables:
+        Functions of the same arguments, in ordinary Python or in the language of graphs, where arguments need no types:
+        ``"def before(z): return relu(z)"``. The arguments are variables:
         each stands for a value of the graph, a captured array or a number. What `before` takes by name alone stands for
         the value of an attribute, ``lambda x, *, axis: tg.softmax(x, axis=axis)``, and `after` may take it too. What a
         function reads besides its arguments, arrays and cells, stands for itself.

@@ -29,7 +29,8 @@ from tensorgraph.graph.evaluate import match_arguments
 from tensorgraph.graph.graph import Graph, Literal, Var, typed_key
 from tensorgraph.graph.inline import inline
 from tensorgraph.graph.keywords import inner, name_of_function
-from tensorgraph.text.template import Template, parse
+from tensorgraph.passes.rewriting.texts import written
+from tensorgraph.text.template import Template
 
 __all__ = ["Argument", "Pattern", "Side", "UNFIT", "replayed"]
 
@@ -79,7 +80,7 @@ class Side:
         self.what = what
         self.source = given
         if isinstance(given, str):
-            given = parse(given)
+            given = written(given)
         if not isinstance(given, (Graph, Template)) and not callable(given):
             raise TypeError(
                 f"{what} is a function of tensors, its text or a Graph, got {shown(given)}; write it as lambda x: x * 2"
