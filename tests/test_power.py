@@ -7,6 +7,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph.ops.kernels.powers import LEAST, MOST
+from tensorgraph.ops.kernels.wide_power import wide_power
 from tensorgraph.testing import assert_close
 from tensorgraph.testing.compare import ULPS
 
@@ -165,3 +166,43 @@ def test_numerical_derivatives_of_whole_powers(n: int) -> None:
     assert np.allclose(first(x), ((x + h) ** float(n) - (x - h) ** float(n)) / (2 * h), rtol=1e-7, atol=1e-9)
     slope = (np.asarray(first(x + h)) - np.asarray(first(x - h))) / (2 * h)
     assert np.allclose(second(x), slope, rtol=1e-7, atol=1e-9)
+
+
+def of_any_exponent() -> tuple[np.ndarray, np.ndarray]:
+    """Bases of all sizes, and exponents by which the results are spread over the whole range."""
+    rng = np.random.default_rng(6)
+    spread = np.exp(rng.uniform(-700, 700, 700))
+    near = [1 + rng.normal(size=700) * scale for scale in (1e-9, 1e-3, 0.2)]
+    x = np.concatenate([spread, *near, rng.uniform(0, 1e-308, 300), 2.0 ** rng.integers(-1000, 1000, 200)])
+    with np.errstate(all="ignore"):
+        y = rng.uniform(-1080, 1030, x.size) / np.log2(x)
+    return x, np.where(rng.random(x.size) < 0.4, rng.normal(size=x.size) * 10, y)
+
+
+@pytest.mark.skipif(not PRECISE, reason="no precision above float64 on this system")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_float64_powers_of_kernels_are_right_in_the_last_place(compiled: bool) -> None:
+    x, y = of_any_exponent()
+    power = tg.compile(lambda a, b: a**b) if compiled else wide_power
+    with np.errstate(all="ignore"):
+        exact = np.power(x.astype(np.longdouble), y.astype(np.longdouble))
+        got = np.asarray(power(x, y))
+        unit = np.maximum(np.abs(exact), np.finfo(np.float64).tiny) * np.finfo(np.float64).eps
+        finite = np.isfinite(np.power(x, y))
+        error = (np.abs(got - exact) / unit)[finite]
+    assert finite.sum() > 2500 and error.max() < 1.5, (x[finite][error.argmax()], y[finite][error.argmax()])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_float64_powers_of_kernels_are_numpys_at_the_ends(compiled: bool) -> None:
+    ends = [0.0, 1.0, np.inf, 2.0, 0.5, 3.0, 5e-324, 1e-310, 1e308, 2.0**53, 2.0**53 + 2, 1.5, 2.0**70, 1e300]
+    ends += [1 + 2.0**-52, 1 - 2.0**-53]
+    ends = np.array([*ends, *(-x for x in ends), np.nan])
+    x, y = (a.ravel() for a in np.meshgrid(ends, ends))
+    power = tg.compile(lambda a, b: a**b) if compiled else wide_power
+    with np.errstate(all="ignore"):
+        got, expected = np.asarray(power(x, y)), np.power(x, y)
+    np.testing.assert_allclose(got, expected, rtol=1e-15)
+    known = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(got)[known], np.signbit(expected)[known])
+    np.testing.assert_array_equal((got == 0)[known], (expected == 0)[known])

@@ -19,7 +19,8 @@ from tensorgraph.jit import EXACT_ZERO, Helper, helper, variants
 from tensorgraph.ops.kernels.bits import bits, from_bits, select
 
 __all__ = [
-    "between_exp", "between_log", "exp", "exp2", "exp_low", "exp_low_sum", "expm1", "half_exp32", "half_exp64", "log",
+    "between_exp", "between_log", "exp", "exp2", "exp_low", "exp_low_sum", "exp_tail64", "expm1", "half_exp32",
+    "half_exp64", "log",
     "log1p", "log1p32", "log1p64", "log2", "log10", "sigmoid", "tanh",
 ]  # fmt: skip
 
@@ -81,7 +82,7 @@ def _tail32(r: Any) -> Any:
 
 
 @helper
-def _tail64(r: Any) -> Any:
+def exp_tail64(r: Any) -> Any:
     """(e^r - 1 - r) / r^2 for |r| <= ln2/2."""
     c = _E64
     q = (((((c[10] * r + c[9]) * r + c[8]) * r + c[7]) * r + c[6]) * r + c[5]) * r + c[4]
@@ -116,7 +117,7 @@ def exp64(x: Any) -> Any:
     h = np.int64(k >> 1)
     a = from_bits(np.int64((h + 1023) << 52))
     b = from_bits(np.int64((k - h + 1023) << 52))
-    return ((_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
+    return ((exp_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
 
 
 @helper
@@ -144,7 +145,7 @@ def half_exp64(x: Any) -> Any:
     h = np.int64(k >> 1)
     a = from_bits(np.int64((h + 1023) << 52))
     b = from_bits(np.int64((k - h + 1023) << 52))
-    return ((_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
+    return ((exp_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
 
 
 @helper
@@ -172,7 +173,7 @@ def exp264(x: Any) -> Any:
     h = np.int64(k >> 1)
     a = from_bits(np.int64((h + 1023) << 52))
     b = from_bits(np.int64((k - h + 1023) << 52))
-    return ((_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
+    return ((exp_tail64(r) * r + _ONE64) * r + _ONE64) * a * b
 
 
 @helper
@@ -195,7 +196,7 @@ def exp_low_sum64(x: Any, rest: Any) -> Any:
     n = t - _ROUND64
     r = (x - n * _HIGH64) - n * _LOW64 + rest
     a = from_bits(np.int64(np.int64(bits(t) << 52) + _LIFTED_ONE64))
-    return ((_tail64(r) * r + _ONE64) * r + _ONE64) * a * _DROP64
+    return ((exp_tail64(r) * r + _ONE64) * r + _ONE64) * a * _DROP64
 
 
 @helper
@@ -236,7 +237,7 @@ def half_expm1_64(y: Any) -> Any:
     t = y * _LOG2E64 + _ROUND64
     n = t - _ROUND64
     r = (y - n * _HIGH64) - n * _LOW64
-    p = r + r * r * _tail64(r)
+    p = r + r * r * exp_tail64(r)
     # 2^(n-1), a number also where 2^n is not
     s = from_bits(np.int64((np.int64(bits(t) - _ROUND_BITS64) + 1022) << 52))
     return s * p + (s - _HALF64)

@@ -1,7 +1,7 @@
 """The words of scalar functions: with Python's operators, all that an op's `scalar` is written in.
 
 Each takes Python floats, NumPy's scalars and arrays, and stands in compiled loops, where it neither branches nor calls
-and so vectorises. A power of float64 calls the C library, as do the words of `tensorgraph.ops.kernels.libm`.
+and so vectorises. The words of `tensorgraph.ops.kernels.libm` call the C library.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tensorgraph.ops.kernels.hyperbolic import acosh, asinh, atanh, cosh, sinh
 from tensorgraph.ops.kernels.libm import ceil, copysign, fmod, nextafter, rint, signbit, sqrt, trunc
 from tensorgraph.ops.kernels.roots import cbrt, hypot
 from tensorgraph.ops.kernels.trigonometry import cos, sin, tan
+from tensorgraph.ops.kernels.wide_power import wide_power
 
 __all__ = [
     "absolute",
@@ -227,22 +228,27 @@ def _narrow_power(a: Any, b: Any) -> Any:
 
 
 @helper
-def _wide_power(a: Any, b: Any) -> Any:
+def _any_power(a: Any, b: Any) -> Any:
     return a**b
 
 
 def _power(numba: Any) -> Any:
-    narrow, wide = _narrow_power.built(numba), _wide_power.built(numba)
+    narrow, wide, other = (one.built(numba) for one in (_narrow_power, wide_power, _any_power))
 
     def choose(a: Any, b: Any) -> Any:
-        return narrow.py_func if a == b == numba.types.float32 else wide.py_func
+        if a == b == numba.types.float32:
+            return narrow.py_func
+        return wide.py_func if a == b == numba.types.float64 else other.py_func
 
     options = {k: v for k, v in narrow.targetoptions.items() if k != "nopython"}
     return chosen_by_type(numba, "power", ("a", "b"), choose, options)
 
 
 # a to the power b, as NumPy's
-power = Helper(np.power, _power, digest=lambda: f"power({_narrow_power.digest()})", pair=(_narrow_power, _wide_power))
+power = Helper(
+    np.power, _power, digest=lambda: f"power({_narrow_power.digest()}{wide_power.digest()})",
+    pair=(_narrow_power, wide_power),
+)  # fmt: skip
 
 
 # beside a factor that is 0 far below, x stops somewhere: 0 times infinity would be NaN
