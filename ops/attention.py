@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -14,12 +15,11 @@ from tensorgraph.engine.op import float_dtype, settle
 from tensorgraph.ops.creation import arange, number
 from tensorgraph.ops.kernels import attention as kernels
 from tensorgraph.ops.kernels.rows import work_dtype
-from tensorgraph.ops.logic import equal, where
+from tensorgraph.ops.logic import logical_and, not_equal, where
 from tensorgraph.ops.random import EXAMPLE, part_of_uniform, uniform
-from tensorgraph.ops.reduction import max as largest
+from tensorgraph.ops.reduction import any as any_of
 from tensorgraph.ops.shape import astype, reshape, swap_last
 from tensorgraph.ops.softmax import softmax
-from tensorgraph.ops.structure import stop_gradient
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -116,23 +116,24 @@ def attention_reference(
     scores = (q * _scale(q, scale)) @ swap_last(k)
     if grouped:
         scores = reshape.public(scores, shape=(*scores.shape[:-4], heads, length, keys))
+    barring = []  # which pairs take part, by each of the masks
     if mask is not None and mask.dtype.kind == "f":
         scores = scores + (mask if mask.dtype == wide else astype.public(mask, dtype=wide.name))
+        barring.append(not_equal.public(mask, -math.inf))
     elif mask is not None:
-        scores = where.public(mask, scores, -math.inf)
+        barring.append(mask)
     if key_mask is not None:
         inner = (1, 1) if ndim > 2 else (1,)
-        scores = where.public(
-            reshape.public(key_mask, shape=(*key_mask.shape[:-1], *inner, key_mask.shape[-1])), scores, -math.inf
-        )
+        barring.append(reshape.public(key_mask, shape=(*key_mask.shape[:-1], *inner, key_mask.shape[-1])))
     if causal:
-        near = reshape.public(arange.public(length), shape=(length, 1)) >= arange.public(keys)
-        scores = where.public(near, scores, -math.inf)
-    if keys and mask is None and key_mask is None and not causal:  # nothing is barred
+        barring.append(reshape.public(arange.public(length), shape=(length, 1)) >= arange.public(keys))
+    if keys and not barring:
         weights = softmax.public(scores, axis=-1)
     elif keys:
-        nothing = equal.public(largest.public(stop_gradient.public(scores), axis=-1, keepdims=True), -math.inf)
-        weights = where.public(nothing, 0.0, softmax.public(where.public(nothing, 0.0, scores), axis=-1))
+        allowed = functools.reduce(logical_and.public, barring)
+        something = any_of.public(allowed, axis=-1, keepdims=True)  # what no key takes part in gives 0, and no gradient
+        scores = where.public(something, where.public(allowed, scores, -math.inf), 0.0)
+        weights = where.public(allowed, softmax.public(scores, axis=-1), 0.0)
     else:
         weights = scores
     if dropout:
@@ -157,7 +158,7 @@ def _oracle(
     scores = np.einsum("...ld,...sd->...ls", q, k) * q.dtype.type(_scale(q, scale))
     allowed = np.ones(scores.shape, bool)
     if mask is not None and mask.dtype.kind == "f":
-        scores = scores + mask
+        scores, allowed = scores + mask, allowed & (mask != -np.inf)
     elif mask is not None:
         allowed &= mask
     if key_mask is not None:
@@ -307,8 +308,11 @@ scaled_dot_product_attention = fused_op(
     here; its `MultiheadAttention` says True for what is left out: write ``~mask``. With ``causal=True`` query i looks
     at the keys 0 to i, also where the lengths differ, as in PyTorch; for queries that stand at the end of the keys give
     ``mask=tg.tril(tg.ones((L, S), dtype="bool"), k=S - L)``. A query for which nothing takes part gives 0, and no
-    gradient. What values hold where nothing takes part must be finite: 0 times NaN is NaN. Where all scores of a query
-    are beyond the dtype, it gets NaN without masks, and with masks those of -inf count as barred.
+    gradient. What values hold where nothing takes part must be finite: 0 times NaN is NaN.
+
+    What a mask bars, -inf in one that is added too, weighs nothing, whatever its score is. Of scores beyond the dtype
+    -inf weighs nothing beside a number; with inf, NaN, or -inf alone the query gets NaN, and so do the gradients of
+    what took part. Which of these a product gives whose terms leave the dtype depends on the order of its sum.
 
     With a random `state` (`tg.random.key`) weights are zeroed with probability `dropout` and the rest divided by
     ``1 - dropout``: by the float32 numbers of `tg.uniform` of this state and the scores' shape. Backward draws them

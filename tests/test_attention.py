@@ -140,31 +140,64 @@ def test_nothing_to_look_at_gives_nothing():
     assert y[0].any() and all(np.isfinite(a).all() for a in (dq, dk, dv, dmask))
 
 
+def far(q, k, v, mask=None, key_mask=None, *, causal=False, impl="fused"):
+    """The result, and the gradients of its sum in q, k, v and an added mask."""
+    added = mask is not None and mask.dtype.kind == "f"
+
+    def of(q, k, v, mask):
+        return tg.scaled_dot_product_attention(q, k, v, mask, key_mask, causal=causal, impl=impl)
+
+    argnums = (0, 1, 2, 3) if added else (0, 1, 2)
+    return [of(q, k, v, mask), *tg.grad(lambda *a: of(*a).sum(), argnums=argnums)(q, k, v, mask)]
+
+
+NO, YES = -np.inf, 0.0
+BARS = {  # of (queries, keys) = (4, 3)
+    "none": {},
+    "truth": dict(mask=np.array([[1, 1, 0], [1, 0, 1], [0, 0, 0], [1, 1, 1]], bool)),
+    "added": dict(mask=np.array([[YES, YES, NO], [YES, NO, YES], [NO, NO, NO], [2.0, 1.0, YES]], np.float32)),
+    "keys": dict(key_mask=np.array([True, True, False])),
+    "causal": dict(causal=True),
+    "both": dict(mask=np.array([[YES, YES, NO]] * 4, np.float32), causal=True),
+}
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_scores_beyond_the_dtype_are_no_masks(monkeypatch):
-    """All of a query's scores are -inf, though none is barred: it gets NaN, however it is computed; others do not."""
-    q, k = np.ones((3, 4), np.float32), np.full((5, 4), 0.5, np.float32)
-    q[1], k[:, 0], k[2, 0] = 1e20, -1e25, -1e30
-    v = np.arange(10, dtype=np.float32).reshape(5, 2)
-
-    def f(q, k, v, impl):
-        return tg.value_and_grad(
-            lambda q, k, v: tg.scaled_dot_product_attention(q, k, v, impl=impl).sum(axis=-1)[1], argnums=(0, 1, 2)
-        )(q, k, v)
-
-    def whole(q, k, v, impl):
-        return tg.scaled_dot_product_attention(q, k, v, impl=impl)
-
-    for keys in (kernels.KEYS, 2):
-        monkeypatch.setattr(kernels, "KEYS", keys)
-        for impl in ("composed", "fused"):
-            for run in (whole, tg.compile(whole)):
-                found = run(tg.tensor(q), tg.tensor(k), tg.tensor(v), impl).numpy()
-                assert np.isnan(found[1]).all() and np.isfinite(found[[0, 2]]).all()
-            for run in (f, tg.compile(f)):
-                value, grads = run(tg.tensor(q), tg.tensor(k), tg.tensor(v), impl)
-                assert np.isnan(value.numpy()) and np.isnan(grads[0].numpy()[1]).all()
-                assert all(np.isnan(g.numpy()).all() for g in grads[1:])
+@pytest.mark.parametrize("bars", BARS)
+def test_scores_beyond_the_dtype_are_no_masks(bars, monkeypatch):
+    """What a mask bars weighs nothing, whatever its score is. Among the rest -inf weighs nothing beside a number; a
+    query with inf, NaN or -inf alone gets NaN, and one for which nothing takes part 0: in every form, with gradients.
+    """
+    kinds = {"small": 0.5, "low": -1e30, "high": 1e30, "nan": np.nan}
+    q = np.array([[1e20, 0, 0], [1e-5, 1e20, 0], [1, 1, 1e20], [1, 2, 3]], np.float32)
+    given = BARS[bars]
+    v = np.arange(6, dtype=np.float32).reshape(3, 2)
+    compiled = tg.compile(far)
+    for a, b in [("low", "low"), ("low", "small"), ("high", "nan"), ("small", "high"), ("nan", "low")]:
+        k = np.array([[kinds[a], kinds[b], 0.5], [kinds[a], kinds[a], kinds[b]], [kinds[b], 1.0, kinds[a]]], np.float32)
+        with np.errstate(all="ignore"):
+            scores = (q * np.float32(1 / np.sqrt(3))) @ k.T
+        open_ = np.ones((4, 3), bool)
+        if "mask" in given:
+            open_ &= given["mask"] if given["mask"].dtype == bool else given["mask"] > NO
+        open_ &= given.get("key_mask", True)
+        if "causal" in given:
+            open_ &= np.tri(4, 3, dtype=bool)
+        lost = [bool(r[o].size) and not (r[o].max() < np.inf and np.isfinite(r[o].max()))
+                for r, o in zip(scores, open_, strict=True)]  # fmt: skip
+        plain = far(*map(tg.tensor, (q, k, v)), impl="composed", **given)
+        assert np.isnan(plain[0].numpy()).all(axis=1).tolist() == lost
+        for sizes in (kernels.KEYS, 2):
+            monkeypatch.setattr(kernels, "KEYS", sizes)
+            tiles = by_tiles(q, k, v, given.get("mask"), given.get("key_mask"), causal="causal" in given)
+            forms = {
+                "fused": far(*map(tg.tensor, (q, k, v)), **given),
+                "compiled": compiled(q, k, v, **given),
+                "tiles": [tg.tensor(a) for a in tiles if a is not None][: len(plain)],
+            }
+            for name, form in forms.items():
+                for n, (got, wanted) in enumerate(zip(form, plain, strict=True)):
+                    assert np.array_equal(np.isnan(got.numpy()), np.isnan(wanted.numpy())), (name, n, sizes, a, b)
 
 
 def test_second_order_beside_a_row_with_nothing():

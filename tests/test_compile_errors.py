@@ -184,3 +184,11 @@ def test_errors_of_the_trace_are_in_the_words_of_eager_code() -> None:
     for f in (assigned, shaped, lambda x: tg.gradients((x * fixed).sum(), [fixed]), lambda x: x @ x):
         expected = error_of(f, tg.tensor(X))
         assert expected is not None and error_of(tg.compile(f), tg.tensor(X)) == expected
+
+
+def test_what_shapes_forbid_is_said_before_numbers_are_asked_for() -> None:
+    """One number of a tensor that has several is refused in the words of the function uncompiled."""
+    several = (float, int, bool, complex, round, range, "{:.2f}".format, lambda x: x.item(), lambda x: [1, 2][x])
+    for f in several:
+        told = error_of(f, tg.tensor([1.0, 2.0]))
+        assert told is not None and error_of(tg.compile(lambda x, f=f: x * f(x)), tg.tensor([1.0, 2.0])) == told

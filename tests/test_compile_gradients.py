@@ -418,3 +418,25 @@ def test_gradients_of_arguments_are_added_to_those_that_are_there() -> None:
             seen.append(found)
         for expected, given in zip(*seen, strict=True):
             np.testing.assert_array_equal(given, expected)
+
+
+def test_one_tensor_given_twice_has_both_gradients() -> None:
+    """As two arguments, and as an argument and a tensor that the function holds."""
+    held = tg.tensor(np.arange(3.0), requires_grad=True)
+
+    def two(a: Any, b: Any) -> None:
+        (a * b * b).sum().backward()
+
+    def with_held(a: Any) -> None:
+        (a * held * 2).sum().backward()
+
+    for f, calls in ((two, [(held, None), (held, held), (None, held)]), (with_held, [(None,), (held,), (None,)])):
+        compiled = tg.compile(f)
+        for call in calls:
+            found = []
+            for run in (f, compiled):
+                held.grad = None
+                others = [tg.tensor(np.ones(3) + n, requires_grad=True) if a is None else a for n, a in enumerate(call)]
+                run(*others)
+                found.append([a.grad.numpy().tolist() for a in (*others, held) if a.grad is not None])
+            assert found[0] == found[1]

@@ -6,7 +6,9 @@ from __future__ import annotations
 import linecache
 import sys
 import types
+from collections import ChainMap, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,3 +83,21 @@ def test_what_stays_is_traced_once() -> None:
 
     values = [float(f(tg.ones(()))) for _ in range(3)]
     assert values == [18.0] * 3 and f.stats.traces == 1
+
+
+def test_who_watches_a_mapping_puts_nothing_into_it() -> None:
+    """What code names in a branch that is not taken would be made by a defaultdict that is asked for it."""
+    rates: Any = defaultdict(float, known=2.0)
+    outer = ChainMap(defaultdict(float, known=1.0))
+
+    def f(x: Any) -> Any:
+        if x.shape[0] == 2:
+            return x * rates["other"] * outer["more"]
+        return x * rates["known"] * outer["known"]
+
+    compiled = tg.compile(f)
+    assert compiled(np.ones(3)).numpy().tolist() == [2.0] * 3
+    assert list(rates) == ["known"] and list(outer) == ["known"]
+    rates["known"], rates["other"], outer["more"] = 5.0, 3.0, 1.0
+    assert compiled(np.ones(3)).numpy().tolist() == [5.0] * 3
+    assert compiled(np.ones(2)).numpy().tolist() == [3.0] * 2

@@ -137,3 +137,54 @@ def test_a_partial_keyword_is_no_argument_unless_given() -> None:
     assert tg.grad(loss)(tg.tensor(X), weight=2.0).tolist() == [4.0] * 3
     model = tg.nn.Linear(3, 2)
     assert tg.trace(model, x=tg.f32[1, 3]).arguments == ("x",)
+
+
+def test_compiled_functions_take_names_in_any_order() -> None:
+    """Each order of the same arguments is the same call, also where their types do not tell them apart."""
+
+    def f(a: Any, b: Any = 1.0, *rest: Any, k: Any = 2.0, m: Any = 3.0, **more: Any) -> Any:
+        total = a + 10 * b + 100 * k + 1000 * m
+        for i, one in enumerate((*rest, *more.values()), 1):
+            total = total + 10_000 * i * one
+        return total
+
+    compiled = tg.compile(f)
+    x, y, z = (tg.tensor(X + n) for n in range(3))
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((x,), {"m": y, "k": z}),
+        ((x,), {"k": z, "m": y}),
+        ((), {"m": 4.0, "b": y, "a": z}),
+        ((x, y, z), {"m": x, "k": y}),
+        ((x,), {"last": x, "m": y, "first": z, "k": 5.0}),
+        ((x,), {"first": z, "last": 2.0, "b": y}),
+    ]
+    for args, keywords in calls:
+        for _ in range(2):
+            assert compiled(*args, **keywords).numpy().tolist() == f(*args, **keywords).numpy().tolist()
+    assert compiled.stats.traces == 5  # the first two are one
+
+
+def test_a_name_of_what_is_given_by_position_alone_is_free() -> None:
+    def f(x: Any, /, **others: Any) -> Any:
+        return x + 10 * others["y"] + 100 * others["x"]
+
+    x, y = tg.tensor(X), tg.tensor(X + 1)
+    for keywords in ({"y": y, "x": 2.0}, {"x": 2.0, "y": y}):
+        wanted = f(x, **keywords).numpy().tolist()
+        assert tg.compile(f)(x, **keywords).numpy().tolist() == wanted
+        assert tg.trace(f, x, **keywords).arguments == ("x_", *keywords)
+
+
+def test_what_a_function_says_of_its_arguments_is_said_as_it_says_it() -> None:
+    def f(x: Any, *, k: Any) -> Any:
+        return x * k
+
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((), {"k": X}), ((X,), {}), ((X, X), {"k": X}), ((X,), {"k": X, "q": X}), ((X,), {"x": X, "k": X})
+    ]  # fmt: skip
+    for args, keywords in calls:
+        with pytest.raises(TypeError) as plain:
+            f(*args, **keywords)
+        with pytest.raises(TypeError) as compiled:
+            tg.compile(f)(*args, **keywords)
+        assert str(compiled.value) == str(plain.value)

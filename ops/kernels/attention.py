@@ -115,7 +115,6 @@ class Layout:
         self.dtype = q.dtype
         self.scale = q.dtype.type(scale)
         self.causal = causal
-        self.is_open = mask is None and key_mask is None and not causal  # every key takes part
         self.dropout: Any = None  # a rate, what draws numbers of a state from one on, and how many states there are
         heads = q.shape[-3] if q.ndim > 2 else 1
         shared = max(a.shape[-3] if a.ndim > 2 else 1 for a in (k, v))
@@ -179,9 +178,31 @@ class Layout:
                 np.copyto(s, -np.inf, where=part)
             else:
                 s += part
+                np.copyto(s, -np.inf, where=part == -np.inf)  # it bars what is no number too
         if self.barred is not None:
             np.copyto(s, -np.inf, where=self.barred[self.examples(n), None, columns])
         return s
+
+    def shut(self, n: slice, g: int, rows: slice, columns: slice) -> Array:
+        """Which pairs of a tile do not take part, as (heads, queries, keys)."""
+        shape = (n.stop - n.start, rows.stop - rows.start, columns.stop - columns.start)
+        shut = np.zeros(shape, bool)
+        if self.mask is not None:
+            part = self.mask_part(n, g, rows, columns)
+            shut |= part if part.dtype.kind == "b" else part == -np.inf
+        if self.barred is not None:
+            shut |= self.barred[self.examples(n), None, columns]
+        if self.causal:
+            shut |= np.arange(rows.start, rows.stop)[:, None] < np.arange(columns.start, columns.stop)
+        return shut
+
+    def bare(self, tile: tuple[slice, int, slice, slice], numbers: Array) -> None:
+        """Probabilities or slopes of a tile that are NaN, as a whole query's are, become 0 where a pair is barred."""
+        lost = np.isnan(flat(numbers)[:, 0])
+        if lost.any():
+            own = flat(numbers)[lost]
+            own[flat(self.shut(*tile))[lost]] = 0
+            flat(numbers)[lost] = own
 
     def kept(self, n: slice, g: int, rows: slice) -> Any:
         """Which scores of all keys dropout leaves in, as (heads, queries, keys); None without."""
@@ -273,8 +294,9 @@ def attention_forward(layout: Layout) -> tuple[Array, Array, Array]:
                 other = np.empty(target.size, layout.dtype)
             target *= factors.reshape(*target.shape[:2], 1)
             target += np.matmul(s, layout.v[n, columns], out=view(other, *target.shape))
-        if layout.is_open:
-            lost = top == -np.inf  # their scores are beyond the type
+        lost = ~(sums > 0)  # scores are beyond the dtype, or no key takes part
+        if lost.any():
+            lost &= np.any([~flat(layout.shut(n, g, rows, columns)).all(axis=-1) for columns in blocks], axis=0)
             sums[lost], target[lost.reshape(target.shape[:2])] = np.nan, np.nan
         peaks[n, g, rows], totals[n, g, rows] = top.reshape(target.shape[:2]), sums.reshape(target.shape[:2])
     return out.reshape(layout.out_shape), peaks, totals
@@ -306,10 +328,13 @@ def attention_backward(
             if whole:  # of these scores: the forward pass may have been others' kernels, whose products round otherwise
                 fresh = np.full(count, -np.inf, p.dtype), np.zeros(count), np.ones(count, p.dtype)
                 share(_soften, (flat(p), *causal, *fresh), count, p.size * FORWARD)
-                if layout.is_open:
-                    flat(p)[fresh[0] == -np.inf] = np.nan
+                lost = ~(fresh[1] > 0)
             else:
                 share(_again, (flat(p), *causal, top, sums), count, p.size * FORWARD)
+                lost = ~(sums > 0)
+            tile = n, group, rows, columns
+            flat(p)[lost] = np.nan
+            layout.bare(tile, p)
             size = max((columns.stop - columns.start) * layout.width * len(p), own[..., :1].size * layout.k.shape[-1],
                        (columns.stop - columns.start) * layout.k.shape[-1] * len(p))  # fmt: skip
             scratch = scratch if scratch.size >= size else np.empty(size, g.dtype)
@@ -323,6 +348,7 @@ def attention_backward(
             np.matmul(own, layout.v[n, columns].swapaxes(-1, -2), out=d)
             layout.drop(d, kept, columns)
             share(_slopes, (flat(d), flat(p), *causal, int(whole), means), count, d.size * BACKWARD)
+            layout.bare(tile, d)
             if want[0]:
                 target = dq[n, group, rows]
                 if i == 0:

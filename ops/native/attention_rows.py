@@ -19,6 +19,7 @@ from tensorgraph.native.words import (
     iota,
     ldb,
     ldm,
+    load,
     load_int,
     most,
     narrow,
@@ -58,30 +59,49 @@ def scaled(source: Any, step: Any, target: Any, rows: Any, dim: Any, scale: Any)
             stm(target + (r * dim + j) * SIZE, v, dim - j)
 
 
-def barred(row: Any, seen: Any, mask: Any) -> None:
-    """Scores of keys that a mask of truth values bars become -inf."""
+def barred(row: Any, seen: Any, mask: Any, filled: float) -> None:
+    """Numbers of keys that a mask of truth values bars become another one."""
     for j in range(0, seen, LANES):
-        stm(row + j * SIZE, select(ldb(mask + j, seen - j), ldm(row + j * SIZE, seen - j, 0.0), vset(-INF)), seen - j)
+        v = ldm(row + j * SIZE, seen - j, 0.0)
+        stm(row + j * SIZE, select(ldb(mask + j, seen - j), v, vset(filled)), seen - j)
 
 
 def masked(row: Any, seen: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any) -> None:
     """Scores of a row as its masks leave them."""
     if kind == BARRED:
-        barred(row, seen, mask)
+        barred(row, seen, mask, -INF)
     if kind == ADDED:
         for j in range(0, seen, LANES):
-            v = ldm(row + j * SIZE, seen - j, 0.0) + ldm(mask + j * SIZE, seen - j, 0.0)
-            stm(row + j * SIZE, v, seen - j)
+            more = ldm(mask + j * SIZE, seen - j, 0.0)
+            v = ldm(row + j * SIZE, seen - j, 0.0) + more
+            stm(row + j * SIZE, select(more == -INF, more, v), seen - j)  # it bars what is no number too
     if is_keyed > 0:
-        barred(row, seen, keyed)
+        barred(row, seen, keyed, -INF)
+
+
+def bare(row: Any, seen: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any) -> Any:
+    """NaN in a row of probabilities or slopes becomes 0 where a mask bars the key. What is left, summed: NaN or 0."""
+    if kind == BARRED:
+        barred(row, seen, mask, 0.0)
+    if kind == ADDED:
+        for j in range(0, seen, LANES):
+            v = ldm(row + j * SIZE, seen - j, 0.0)
+            stm(row + j * SIZE, select(ldm(mask + j * SIZE, seen - j, 0.0) == -INF, vset(0.0), v), seen - j)
+    if is_keyed > 0:
+        barred(row, seen, keyed, 0.0)
+    total = vset(0.0)
+    for j in range(0, seen, LANES):
+        total = total + ldm(row + j * SIZE, seen - j, 0.0)
+    return hsum(double(total))
 
 
 def shared_out(
-    count: int, row: Any, step: Any, first: Any, keys: Any, filled: Any, is_masked: Any, told: bool, peaks: Any,
+    count: int, row: Any, step: Any, first: Any, keys: Any, filled: Any, told: bool, peaks: Any,
     totals: Any,
 ) -> None:  # fmt: skip
     """Scores of `count` rows, of which the first is of query `first`, to probabilities: 0 behind the keys that are
-    seen, and where there is none. Where `told`, the largest scores go to `peaks` and the sums to `totals`.
+    seen, NaN where all scores are -inf or one is no number. Where `told`, the largest scores go to `peaks` and the sums
+    to `totals`.
 
     Rows are worked together, lest each wait for what is folded of the one before.
     """
@@ -92,10 +112,7 @@ def shared_out(
     for j in range(0, longest, LANES):
         for a in static(count):
             tops[a] = most(tops[a], ldm(rows[a] + j * SIZE, seen[a] - j, -INF))
-    heights = [hmost(tops[a]) for a in static(count)]
-    # what scores are told by: the largest, or 0 where masks may bar all. Without them it is -inf where scores are
-    # beyond their type, which gives NaN
-    bases = [select(heights[a] == -INF and (is_masked or CAUSAL), real(0.0), heights[a]) for a in static(count)]
+    bases = [hmost(tops[a]) for a in static(count)]
     sums = [double(vset(0.0)) for a in static(count)]
     for j in range(0, longest, LANES):
         for a in static(count):
@@ -103,30 +120,30 @@ def shared_out(
             stm(rows[a] + j * SIZE, e, seen[a] - j)
             sums[a] = sums[a] + double(select(iota() < seen[a] - j, e, vset(0.0)))
     whole = [hsum(sums[a]) for a in static(count)]
-    inverse = [real(0.0 if whole[a] == 0.0 else 1.0 / whole[a]) for a in static(count)]
+    inverse = [real(1.0 / whole[a]) for a in static(count)]
     for j in range(0, filled, LANES):
         for a in static(count):
             v = ldm(rows[a] + j * SIZE, filled - j, 0.0) * inverse[a]
             stm(rows[a] + j * SIZE, select(iota() < seen[a] - j, v, vset(0.0)), filled - j)
     if told:
         for a in static(count):
-            store(peaks + a * SIZE, heights[a])
+            store(peaks + a * SIZE, bases[a])
             store_double(totals + a * 8, whole[a])
 
 
 def probabilities(
-    row: Any, step: Any, rows: Any, first: Any, keys: Any, filled: Any, is_masked: Any, told: bool, peaks: Any,
+    row: Any, step: Any, rows: Any, first: Any, keys: Any, filled: Any, told: bool, peaks: Any,
     totals: Any,
 ) -> None:  # fmt: skip
     """`shared_out` of so many rows."""
     r = integer(0)
     while r + TOGETHER <= rows:
         at, a, b = row + r * step, peaks + r * SIZE, totals + r * 8
-        shared_out(TOGETHER, at, step, first + r, keys, filled, is_masked, told, a, b)
+        shared_out(TOGETHER, at, step, first + r, keys, filled, told, a, b)
         r += TOGETHER
     while r < rows:
         at, a, b = row + r * step, peaks + r * SIZE, totals + r * 8
-        shared_out(1, at, step, first + r, keys, filled, is_masked, told, a, b)
+        shared_out(1, at, step, first + r, keys, filled, told, a, b)
         r += 1
 
 
@@ -176,7 +193,14 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
                 for r in range(rows):
                     row, seen = scores + r * step, seen_by(r0 + r, keys)
                     masked(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
-            probabilities(scores, step, rows, r0, keys, last, is_masked, True, peaks + at * SIZE, totals + at * 8)
+            probabilities(scores, step, rows, r0, keys, last, True, peaks + at * SIZE, totals + at * 8)
+            if is_masked:
+                for r in range(rows):
+                    row, seen = scores + r * step, seen_by(r0 + r, keys)
+                    if load(row) != load(row):
+                        masks = over + (r0 + r) * mask_row
+                        total = bare(row, seen, kind, masks, is_keyed, keyed + n * keyed_image)
+                        store_double(totals + (at + r) * 8, total)
             if DROPPED:
                 for r in range(rows):
                     row, seen = scores + r * step, seen_by(r0 + r, keys)
@@ -256,7 +280,12 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
                 for r in range(rows):
                     row, seen = p + r * step, seen_by(r0 + r, keys)
                     masked(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
-            probabilities(p, step, rows, r0, keys, keys, is_masked, False, 0, 0)
+            probabilities(p, step, rows, r0, keys, keys, False, 0, 0)
+            if is_masked:
+                for r in range(rows):
+                    row, seen = p + r * step, seen_by(r0 + r, keys)
+                    if load(row) != load(row):
+                        bare(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
             r, whole = integer(0), sloped + at * step if SLOPED else 0
             if DROPPED:
                 for i in range(rows):
@@ -273,6 +302,14 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
                 while r < rows:
                     slopes(1, p + r * step, d + r * step, step, r0 + r, keys, scale, whole + r * step)
                     r += 1
+            if is_masked:
+                for i in range(rows):
+                    row, seen = d + i * step, seen_by(r0 + i, keys)
+                    if load(row) != load(row):
+                        masks = over + (r0 + i) * mask_row
+                        bare(row, seen, kind, masks, is_keyed, keyed + n * keyed_image)
+                        if SLOPED:
+                            bare(whole + i * step, seen, kind, masks, is_keyed, keyed + n * keyed_image)
             times(p, SIZE, step, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)
             times(d, SIZE, step, from_q, q_row, to_k, dim * SIZE, keys, dim, rows, r0)
             times(d, step, SIZE, k + n * k_image + shared * k_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,

@@ -31,11 +31,10 @@ from tensorgraph.compile.tracing import Traced, trace_call
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.operands import Borrowed
-from tensorgraph.engine.tensor import TraceError
 from tensorgraph.engine.tree import leaf_paths, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.inline import inline
-from tensorgraph.graph.keywords import name_of_function, named_arguments
+from tensorgraph.graph.keywords import in_order, name_of_function, named_arguments
 
 __all__ = ["Compiled", "RecompileError", "compile"]
 
@@ -78,6 +77,7 @@ class Compiled:
         self._entries: dict[Signature, list[Entry]] = {}
         self._prepared: list[Resizing] = []
         self._fixed: frozenset[type] = frozenset()
+        self._orders: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._last: tuple[DirectCall, Any, Any] | None = None  # of calls like the last, and its mode and dtype
         self._lock, self._room = threading.RLock(), Room()
         functools.update_wrapper(self, function, updated=())
@@ -115,6 +115,8 @@ class Compiled:
         mode = current()
         if mode.trace is not None or mode.cells is not None:
             return self.function(*args, **keywords)  # it becomes a part of what is traced
+        if len(keywords) > 1:
+            keywords = self._in_order(keywords)
         leaves = Leaves(args, keywords, self._fixed)
         entry, leaves = self._entry(leaves, args, keywords)
         if leaves.cells:
@@ -141,6 +143,14 @@ class Compiled:
         if call is not None:
             self._last = call, mode, default_dtype()
         return entry.run(arrays_of(leaves.tensors))
+
+    def _in_order(self, keywords: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by name as the graph has them, in whatever order they are given."""
+        given = tuple(keywords)
+        order = self._orders.get(given)
+        if order is None:
+            order = self._orders[given] = tuple(in_order(self.function, keywords))
+        return keywords if order == given else {name: keywords[name] for name in order}
 
     def _entry(self, leaves: Leaves, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, Leaves]:
         """The entry of a signature whose guards hold, or a new one; and the leaves as it takes them."""
@@ -271,7 +281,7 @@ class Compiled:
 
     def _new(self, leaves: Leaves, args: Any, keywords: Any) -> tuple[Entry, Leaves]:
         """An entry for a call. Where the function needs a number while it is traced, numbers become static."""
-        error: TraceError | None = None
+        error: Exception | None = None
         for fixed in (self._fixed, *(more for more in NUMBERS if not more <= self._fixed)):
             if error is not None:
                 again = Leaves(args, keywords, fixed)
@@ -281,8 +291,8 @@ class Compiled:
             try:
                 with self.stats.timed("tracing"):
                     traced = trace_call(self.function, (args, keywords), fixed, self._like(leaves))
-            except TraceError as refused:
-                error = error or refused
+            except Exception as refused:  # any code may refuse a traced number, in words that are not the number's
+                error = refused
                 continue
             self._fixed = fixed
             return Entry(Resizing(traced, leaves), self.options, self.stats, self._room), leaves

@@ -114,9 +114,14 @@ class Entry:
                 )
 
     def adds_to_grads(self, tensors: Sequence[Any]) -> bool:
-        """Whether an argument that the function leaves a gradient has one already: it was traced where none had."""
+        """Whether an argument that the function leaves a gradient has one already, or is what has another one that it
+        leaves, as where one tensor is given twice: it was traced where neither was so."""
         places = [place - len(self.traced.found) for place, _ in self.traced.left if type(place) is int]
-        return any(isinstance(tensors[k], Tensor) and tensors[k].grad is not None for k in places)
+        if not places:
+            return False
+        given = [tensors[k] for k in places if isinstance(tensors[k], Tensor)]
+        owners = [t._node for t in given] + [place for place, _ in self.traced.left if type(place) is not int]
+        return any(t.grad is not None for t in given) or len({*map(id, owners)}) < len(owners)
 
     def run(self, arrays: list[Any]) -> Any:
         """The results for a call's arrays, without history. The given ones are never a part of what comes back."""

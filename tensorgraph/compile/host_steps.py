@@ -114,7 +114,7 @@ class Look:
     def __call__(self, env: list[Any]) -> None:
         results = self.function(*[env[p] if type(p) is int else [env[q] for q in p] for p in self.inputs])
         for slot, value in zip(self.outputs, results if self.several else (results,), strict=True):
-            env[slot] = value
+            env[slot] = value if type(value) is ndarray else np.asarray(value)  # an item of an array is none
 
 
 class Environment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dis
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
@@ -12,7 +13,9 @@ from typing import Any
 
 from tensorgraph.graph.bytecode import instructions_of
 
-__all__ = ["Chain", "Varying", "attribute_names", "chains", "links_behind", "reads_by_name", "varying_names"]
+__all__ = [
+    "Chain", "Varying", "attribute_names", "chains", "links_behind", "reads_by_name", "told_by_type", "varying_names",
+]  # fmt: skip
 
 Links = tuple[tuple[bool, Any], ...]
 
@@ -22,6 +25,7 @@ ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 ANYWHERE = ATTRIBUTE | {"LOAD_SUPER_ATTR"}
 STORES = frozenset({"STORE_FAST", "DELETE_FAST"})
 WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
+BY_TYPE = frozenset({"type", "hasattr", "getattr"})
 BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__", "attrgetter", "methodcaller"})
 
 
@@ -155,6 +159,22 @@ def varying_names(code: CodeType) -> Varying | None:
             varying[name] = its
     within = any(len({line for _, line in places[name]}) < len(places[name]) for name in varying)
     return Varying(varying, within) if varying else None
+
+
+@functools.lru_cache(maxsize=1024)
+def told_by_type(code: CodeType) -> tuple[str, ...]:
+    """The variables of which the code asks more than a stand-in for a number can answer: their type, or an attribute
+    that numbers lack."""
+    found = [
+        chain.name for chain in chains(code)
+        if chain.root != "global" and chain.links and chain.links[0][0] and not hasattr(0.5, chain.links[0][1])
+    ]  # fmt: skip
+    instructions = [i for i in instructions_of(code) if i.opname not in ("PUSH_NULL", "NULL")]
+    asking = BY_TYPE | {"isinstance"} if "Tensor" in code.co_names else BY_TYPE
+    for i, after in itertools.pairwise(instructions):
+        if i.opname in GLOBAL and i.argval in asking and after.opname.startswith(("LOAD_FAST", "LOAD_DEREF")):
+            found.append(after.argval[0] if isinstance(after.argval, tuple) else after.argval)
+    return tuple(dict.fromkeys(found))
 
 
 def _is_item(instruction: dis.Instruction) -> bool:

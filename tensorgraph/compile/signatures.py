@@ -20,7 +20,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.operands import convert
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tensor import Tensor, TraceError
-from tensorgraph.engine.tree import flatten, owners
+from tensorgraph.engine.tree import Own, flatten, owners
 from tensorgraph.graph.graph import typed_key
 from tensorgraph.graph.size_reads import plain
 from tensorgraph.graph.trace import example_aval
@@ -97,7 +97,7 @@ class Leaves:
                 keys.append((plain(tensor.aval).shape, tensor.dtype, trace.is_differentiable(tensor), scalar))
             self.tensors.append(tensor)
         mode = modes.current()
-        owned = tuple((path, Same(type(own))) for path, own in owners(tree))
+        owned = tuple((path, Same(own.kind), _held(own)) for path, own in owners(tree))
         self.signature: Signature = (
             tree, owned, tuple(keywords), tuple(keys), mode.grad, mode.implementation, default_dtype(),
         )  # fmt: skip
@@ -115,6 +115,11 @@ class Leaves:
         if mine[:3] != theirs[:3] or mine[5:] != theirs[5:]:
             return False
         return all(a == b or _sizeless(a) == _sizeless(b) for a, b in zip(mine[3], theirs[3], strict=True))
+
+
+def _held(own: Own) -> tuple[Any, ...]:
+    """What an instance of a subclass of a container has besides its items, as a key."""
+    return tuple((name, _static(value)) for name, value in sorted(own.attributes.items()))
 
 
 def is_huge(value: Any) -> bool:
@@ -150,7 +155,11 @@ def difference(before: Leaves, now: Leaves, names: Sequence[str]) -> str:
         for what, a, b in zip(modes, old[4:], new[4:], strict=True):
             if a != b:
                 return f"{what} was {a} and is {b} now"
-    return f"arguments nested as {old[0]} came as {new[0]}" if old[0] != new[0] else "other keywords were given"
+    if old[0] != new[0]:
+        return f"arguments nested as {old[0]} came as {new[0]}"
+    if old[1] != new[1]:
+        return "a container among the arguments is of another class, or has something else besides its items"
+    return "other keywords were given"
 
 
 def _said(key: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tensorgraph.engine.tensor import TraceError, wrap
 from tensorgraph.engine.tree import Treedef, flatten, tree_map, with_said
 from tensorgraph.graph.equation import Var
 from tensorgraph.graph.graph import Graph
-from tensorgraph.graph.keywords import inner, name_of_function
+from tensorgraph.graph.keywords import inner, name_of_function, named_arguments
 from tensorgraph.graph.size_reads import SizeReads
 from tensorgraph.graph.trace import example_aval, trace
 from tensorgraph.graph.user_names import OUTSIDE, code_of
@@ -35,6 +36,10 @@ Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 DRAWS = (
     "{} draws from {}, and a compiled function would get the same numbers at every call: draw from "
     "tensorgraph.random, or pass the numbers as an argument"
+)
+CHANGED = (
+    "{} changes its argument {}, and the caller's own would not be changed, as a compiled function runs no Python: "
+    "change a copy of it, or return what is to be known"
 )
 
 
@@ -137,6 +142,7 @@ def _traced_call(
                 graph = trace(once.run, *grads, *arguments[0], **arguments[1])
             except Exception as raised:
                 error = raised
+                _own_words(error, once.run.__code__)
         drawn = watcher.drawn()
         missing = tuple(leaf for leaf in once.grads.asked if leaf.grad is not None)
         if error is not None:
@@ -144,6 +150,8 @@ def _traced_call(
                 raise error
             found += missing  # it may have failed because it did not find them
             continue
+        if watcher.numbers:
+            raise TraceError(f"{name_of_function(function)} asks for the type of the number {watcher.numbers[0]}")
         if drawn is not None:
             raise TraceError(DRAWS.format(name_of_function(function), drawn))
         if watcher.refusals:
@@ -189,6 +197,15 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
     return Traced(graph, cells, once.found, tuple(once.left), guards, watcher, once.sizes, once.returned)
 
 
+def _own_words(error: Any, code: CodeType) -> None:
+    """What a function says of the arguments with which this code called it does not begin by the name of `trace`."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace.tb_frame.f_code is code and hasattr(error, "told"):
+        error.args = (error.told[2], *error.args[1:])
+
+
 def _is_static(leaf: Any, fixed: frozenset[type]) -> bool:
     """Whether an argument that looks like a number, or like the type of one, is no input."""
     return type(leaf) in fixed or is_huge(leaf) or (is_said(leaf) and example_aval(leaf) is not None)
@@ -216,19 +233,24 @@ class _Once:
         def run(*args: Any, **keywords: Any) -> Any:
             trace: Any = modes.current().trace
             trace.watcher = self.watcher
-            given, args = (args[0], args[1:]) if self.found else ((), args)
+            grads, args = (args[0], args[1:]) if self.found else ((), args)
             trace.frames.bodies[trace.top] = code_of(inner(function))  # whose frame is that of the graph itself
-            trace.grads = self.grads = Grads(dict(zip(self.found, given, strict=True)))
+            trace.grads = self.grads = Grads(dict(zip(self.found, grads, strict=True)))
             before = dict(self.grads)
             if fixed or any(type(leaf) is Static for leaf in flatten((args, keywords))[0]):
                 args, keywords = tree_map(lambda leaf: leaf.value if type(leaf) is Static else leaf, (args, keywords))
             trace.sizes = self.sizes = _open_sizes(trace.inputs[len(self.found) :])
+            given = [(value, flatten(value)) for value in (*args, *keywords.values())]
             try:
                 result = function(*args, **keywords)
             finally:
                 if self.sizes is not None:
                     self.sizes.end()
                     trace.sizes = None
+            for name, (value, (leaves, tree)) in zip((*named_arguments(function, args), *keywords), given, strict=True):
+                now, its_tree = flatten(value)
+                if its_tree != tree or any(a is not b for a, b in zip(leaves, now, strict=True)):
+                    raise TraceError(CHANGED.format(name_of_function(function), name))
             return self.numbers_of(result), self.leave(trace, before)
 
         OUTSIDE.add(run.__code__)

@@ -52,10 +52,11 @@ from tensorgraph.compile.outside import (
     runs_clock,
     seeder_of,
 )
-from tensorgraph.compile.reads import Chain, attribute_names, chains, links_behind, varying_names
+from tensorgraph.compile.reads import Chain, attribute_names, chains, links_behind, told_by_type, varying_names
 from tensorgraph.compile.structure import is_plain
 from tensorgraph.compile.values import GETTERS, INDEXED, Values
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.tape import INTERNAL
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.equation import Var
@@ -77,6 +78,7 @@ class Watcher(Values):
         self.code = getattr(inner(function), "__code__", None)
         self.clocks: dict[CodeType, dict[int, str]] = {}
         self.refusals: list[str] = []  # what the function takes that no later call would see
+        self.numbers: list[str] = []  # whose type it asks for, as no stand-in for a number can tell
         self.functions: dict[CodeType, list[Any]] = {}
         self.learned: set[CodeType] = set()  # of functions that were met by their names, and not as they began
         self.structures: list[Any] = []  # what was compared last, of all traces of the function
@@ -258,6 +260,7 @@ class Watcher(Values):
         """Follow what is read of globals, of the closure and of arguments."""
         code, here = frame.f_code, frame.f_locals
         self.method(code, here)
+        self.typed(frame)
         if self.by_getters.get(code) is None:
             held = (*map(frame.f_globals.get, code.co_names), *here.values())
             self.by_getters[code] = any(isinstance(value, GETTERS) for value in held)
@@ -273,6 +276,12 @@ class Watcher(Values):
                     self.follow(here, chain, code, CellGuard, cell, None)
             elif chain.root == "argument" and chain.name in here and (not chain.is_written or code is self.code):
                 self.walk(here[chain.name], chain, code)
+
+    def typed(self, frame: FrameType) -> None:
+        """Note variables that are numbers, and of which the code asks what these are."""
+        for name in told_by_type(frame.f_code):
+            if type(frame.f_locals.get(name)) is TracedNumber:
+                self.numbers.append(f"{name} ({frame.f_code.co_filename}:{frame.f_lineno})")
 
     def method(self, code: CodeType, here: dict[str, Any]) -> None:
         """That a method is the one of its class, also where it is called by no name, as ``forward`` is."""
@@ -335,6 +344,7 @@ class Watcher(Values):
     def end(self, frame: FrameType) -> None:
         """Follow what is read of the other variables, which hold what they held in the end."""
         code = frame.f_code
+        self.typed(frame)
         for chain in chains(code):
             if chain.root == "module":
                 package = frame.f_globals.get("__package__")
@@ -435,6 +445,8 @@ class Watcher(Values):
             if is_attribute:
                 value, guards = read_attribute(value, key, path)
             elif isinstance(value, INDEXED):
+                if hasattr(value, "keys") and key not in value:
+                    return  # a defaultdict would be given one
                 try:
                     value = value[key]
                 except Exception:  # it raises in the function too

@@ -316,6 +316,12 @@ class Numbers(Methods):
 
         @property
         def aval(self) -> Aval: ...
+        @property
+        def size(self) -> int: ...
+        @property
+        def ndim(self) -> int: ...
+        @property
+        def dtype(self) -> np.dtype[Any]: ...
 
     def numpy(self) -> Array:
         """A read-only view of the numbers, without gradient."""
@@ -323,10 +329,9 @@ class Numbers(Methods):
 
     def item(self) -> Any:
         """The only element as a Python scalar."""
-        value = leaving(self, "item()")
-        if value.size != 1:
+        if self.size != 1:  # here and below before its numbers are asked for, which a trace does not have
             raise ValueError(f"item() needs one element, got {self.aval}")
-        return value.item()
+        return leaving(self, "item()").item()
 
     def tolist(self) -> Any:
         """Nested lists of Python scalars."""
@@ -400,23 +405,21 @@ class Numbers(Methods):
         return int(self._scalar("math.trunc()"))
 
     def __bool__(self) -> bool:
-        value = concrete(self, "a branch (if, while, and, or, not, bool())")
-        if value.size != 1:
+        if self.size != 1:
             raise ValueError(
-                f"the truth of a tensor of {value.size} elements ({self.aval}) is ambiguous; use .any() or .all()"
+                f"the truth of a tensor of {self.size} elements ({self.aval}) is ambiguous; use .any() or .all()"
             )
-        return bool(value)
+        return bool(concrete(self, "a branch (if, while, and, or, not, bool())"))
 
     def __index__(self) -> int:
-        value = concrete(self, "an index")
-        if value.ndim or value.dtype.kind not in "iu":
+        if self.ndim or self.dtype.kind not in "iu":
             raise TypeError(f"only a 0-d integer tensor can be an index, got {self.aval}")
-        return int(value)
+        return int(concrete(self, "an index"))
 
     def _scalar(self, what: str) -> Any:
-        value = leaving(self, what)
-        if value.size != 1:
+        if self.size != 1:
             raise TypeError(f"{what} needs a tensor of one element, got {self.aval}")
+        value = leaving(self, what)
         return value[()] if value.ndim == 0 else value.reshape(())[()]
 
 

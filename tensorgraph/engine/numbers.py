@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 SCALARS = (int, float, bool)
+ARRAYS = (Tensor, np.ndarray, np.generic)
 
 # Python's operators by the sign that a declaration calls its own: see `Op.infix`
 OPERATORS: dict[str, Callable[..., Any]] = {
@@ -114,7 +115,33 @@ class TracedNumber(Tensor):
     def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
         return other // self, other % self
 
-    __hash__ = Tensor.__hash__
+    @property
+    def __class__(self) -> Any:  # for isinstance, which in eager code sees the number
+        return type(self.sample)
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise TypeError("a number is what it is")
+
+    def __hash__(self) -> int:
+        self.asked("hash(), as a dict and a set do,")
+
+
+def _said(name: str) -> Callable[..., str]:
+    plain = getattr(Tensor, name)
+
+    def method(self: TracedNumber, *args: Any) -> Any:
+        trace: Any = modes.current().trace
+        if trace is not None and trace.watcher is not None:  # text is a part of what a compiled function gives
+            self.asked("text, as of str() and format(),")
+        return plain(self, *args)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+for _name in ("__repr__", "__str__", "__format__"):
+    setattr(TracedNumber, _name, _said(_name))
 
 
 def _operation(sign: str, name: str, reflected: bool) -> Callable[..., Any]:
@@ -124,6 +151,8 @@ def _operation(sign: str, name: str, reflected: bool) -> Callable[..., Any]:
         trace = modes.current().trace
         if trace is not None and all(is_number(other) for other in others):
             return trace.arithmetic(operator_of(sign), (*others, self) if reflected else (self, *others))
+        if any(type(other) is not Tensor and not isinstance(other, ARRAYS) for other in others):
+            self.asked(f"{sign} beside a {type(others[0]).__name__}")  # which repeats itself, or is a number of its own
         return getattr(Tensor, beside)(self, *others)
 
     method.__name__ = method.__qualname__ = beside

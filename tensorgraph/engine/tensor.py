@@ -283,10 +283,9 @@ class Tensor(Numbers, metaclass=Made):
     def __format__(self, spec: str) -> str:
         if not spec:
             return repr(self)
-        value = concrete(self, "format()")
-        if value.size != 1:
+        if self.size != 1:
             raise ValueError(f"the format {spec!r} needs one element, got {self.aval}")
-        return format(value.item(), spec)
+        return format(concrete(self, "format()").item(), spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
         value = leaving(self, "pickling")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from tensorgraph.graph.drawable import Drawable
 if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
 
-__all__ = ["arranged", "called_by_name", "inner", "name_of_function", "named_arguments", "refuse_strangers"]
+__all__ = ["arranged", "called_by_name", "in_order", "inner", "name_of_function", "named_arguments", "refuse_strangers"]
 
 
 def inner(function: Any) -> Any:
@@ -44,21 +45,26 @@ def named_arguments(function: Any, args: Sequence[Any]) -> list[str]:
     return [*known, *[f"x{i}" for i in range(len(known), len(args))]][: len(args)]
 
 
+def in_order(function: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name in the order of the function's signature; those of ``**keywords`` as they were given."""
+    if len(keywords) < 2:
+        return {**keywords}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    place = {p.name: i for i, p in enumerate(_parameters(function)) if p.kind in named}
+    return dict(sorted(keywords.items(), key=lambda item: place.get(item[0], math.inf)))
+
+
 def called_by_name(function: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The arguments of a call and their names, in the order of the function's signature."""
-    names = named_arguments(function, args)
-    if not keywords:
-        return list(zip(names, args, strict=True))
-    place: dict[Any, int] = {}
-    for i, p in enumerate(_parameters(function)):
-        place[p.kind if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else p.name] = i
-    last = len(place)
-    rest = place.get(inspect.Parameter.VAR_POSITIONAL, last), place.get(inspect.Parameter.VAR_KEYWORD, last)
-    ordered = [(place.get(name, rest[0]), name, value) for name, value in zip(names, args, strict=True)]
-    taken = {name for name in names if name not in place} & keywords.keys()  # those of *args have no names of their own
-    ordered = [(at, f"{name}_" if name in taken else name, value) for at, name, value in ordered]
-    ordered += [(place.get(name, rest[1]), name, value) for name, value in keywords.items()]
-    return [(name, value) for _, name, value in sorted(ordered, key=lambda each: each[0])]
+    # those of *args have no names of their own, and what is given by position alone has one that keywords may have too
+    names = [_free(name, keywords) for name in named_arguments(function, args)]
+    return [*zip(names, args, strict=True), *in_order(function, keywords).items()]
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def refuse_strangers(door: str, function: Any, keywords: Mapping[str, Any], own: Sequence[str] = ()) -> None:
