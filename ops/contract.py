@@ -182,6 +182,7 @@ reindex: Op = op(
         dict(subscripts="ii->")),
         (((),), dict(subscripts="->")),
     ),
+    on_numpy="letters that repeat, or are summed alone, are sums of NumPy's over views",
     doc="""Diagonals, sums and another order of axes, as `einsum` writes them with a letter an axis.
 
     A letter that the output has not is summed; one that the output has twice stands for a diagonal, 0 beside it.

@@ -122,12 +122,14 @@ left_shift = op(
     "left_shift(a, b)", np.left_shift, elementwise, also=("bitwise_left_shift",), infix="<<",
     infer_rule=_shift_infer, check=_shift_check, traits=("bits", "exact", "refuses integers"), domain={"b": (0, 8)},
     examples=_SHIFTS,
+    on_numpy="kernels shift by no more places than an integer has, and NumPy by any number",
     doc="The bits of a moved up by b places: a times 2**b, without what has no place.",
 )  # fmt: skip
 right_shift = op(
     "right_shift(a, b)", np.right_shift, elementwise, also=("bitwise_right_shift",), infix=">>",
     infer_rule=_shift_infer, check=_shift_check, traits=("bits", "exact", "refuses integers"), domain={"b": (0, 8)},
     examples=_SHIFTS,
+    on_numpy="kernels shift by no more places than an integer has, and NumPy by any number",
     doc="The bits of a moved down by b places: a // 2**b.",
 )  # fmt: skip
 logical_xor = op(

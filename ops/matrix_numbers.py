@@ -74,6 +74,7 @@ trace: Op = op(
         (((3, 4),), {}), (((2, 3, 4),), dict(offset=1, axis1=1, axis2=2)), (((3, 4, 2),), dict(axis1=-1, axis2=0)),
         (((0, 2),), {}), (((2, 3),), dict(offset=-1)),
     ),
+    on_numpy="a diagonal is few numbers, which NumPy sums where they lie",
     doc="""The sum of the diagonal of matrices, which are the first two axes unless `axis1` and `axis2` say others.
 
     ``tg.numpy.trace`` and ``np.trace`` of a tensor, and ``x.trace()``; `tensorgraph.trace` records a graph.

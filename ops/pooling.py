@@ -200,6 +200,7 @@ max_pool_gather: Op = op(
     ),
     batch=unchanged, flops=_flops_of_ties, traits=("internal", "keeps order"), examples=_examples("x"),
     oracle=_gather_oracle,
+    on_numpy="it belongs to second derivatives of maxima over windows, and takes places by NumPy",
     doc="Of each window the mean of the values at those elements of x that are its maximum y.",
 )  # fmt: skip
 

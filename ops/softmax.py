@@ -186,6 +186,7 @@ def _hardmax(x: Any, *, axis: int = -1) -> Any:
 hardmax = op(
     "hardmax(x, *, axis=-1)", _hardmax, reduction, infer_rule=_infer, vjp=dict(x=None),
     traits=("flat", "bounded above", "bounded below", "idempotent"), examples=EXAMPLES,
+    on_numpy="NumPy finds the place of the largest and puts a 1 there",
     doc="""1 at the largest element along `axis` (the first at ties), 0 elsewhere.
 
     >>> import tensorgraph as tg

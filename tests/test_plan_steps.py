@@ -13,7 +13,7 @@ import tensorgraph as tg
 from tensorgraph.compile import selection
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.plan import plan
-from tensorgraph.engine.op import Op
+from tensorgraph.engine.op import CATALOGUE, Op, elementwise
 from tensorgraph.engine.tree import flatten
 from tensorgraph.native import machine
 from tensorgraph.native.kernel import kernel
@@ -167,3 +167,22 @@ def test_large_products_are_left_to_blas(monkeypatch: pytest.MonkeyPatch) -> Non
     for made in (left, kept):
         for a, expected in zip(NativeRunner(made, []).run((x, w, b)), graph.program.run([x, w, b]), strict=True):
             assert_close(a, expected)
+
+
+def test_every_op_that_is_left_to_numpy_says_why() -> None:
+    silent = [
+        name for name, op in CATALOGUE.items()
+        if op.native is None and not op.on_numpy and op.inputs
+        and not op.among("view", "reshapes", "higher order", "identity")
+        and not (op.kind is elementwise and (op.scalar is not None or op.dtype == "cast"))
+        and op.forward.__module__.startswith("tensorgraph.")
+    ]  # fmt: skip
+    assert not silent
+
+    def few(a: Any, b: Any, c: Any, u: Any) -> Any:
+        return tg.linalg.solve(a, b), tg.sort(b), c * 2, u + u
+
+    types: Any = tg.f32[4, 4], tg.f32[4], tg.f16[4], tg.tensor(np.zeros(3, np.uint8))
+    why = {step.equations[0].op.name: step.why for step in plan(tg.trace(few, *types).transform()).steps}
+    assert "LAPACK" in why["solve"] and "sorts" in why["sort"]
+    assert "float16 is rounded after every operation" in why["multiply"] and "uint8" in why["add"]

@@ -58,6 +58,16 @@ def test_integers_of_any_range(dtype, width):
             np.testing.assert_array_equal(a, b, strict=True)
 
 
+@pytest.mark.parametrize("width", WAYS[1:])
+@pytest.mark.parametrize("name", ["uniform", "normal", "standard_exponential", "integers"])
+def test_each_of_several_states_draws_its_own_numbers(name, width):
+    more = {"low": -3, "high": 1000} if name == "integers" else {"dtype": "float32"}
+    for lead, shape in (((2, 3), (3, 3)), ((4,), ()), ((0,), (2,)), ((2,), (0, 3)), ((1, 1), (70,))):
+        states = np.random.default_rng(3).integers(0, 2**63, (*lead, 3)).astype(np.uint64)
+        for a, b in zip(*drawn(CATALOGUE[name], states, width, shape=shape, **more), strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+
+
 def test_numpy_draws_where_its_routines_are_not_known(monkeypatch):
     monkeypatch.setattr(generator, "is_known", lambda: False)
     generator.layers.cache_clear()

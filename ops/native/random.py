@@ -71,23 +71,26 @@ def unit(integer: Any, half: int, double: bool) -> Any:
 
 
 def uniform(w: Any, block: Any, blocks: Any) -> None:
-    """Numbers in [0, 1), and the state after them."""
-    state, n, out, after = [word_at(w, k) for k in static(4)]
-    key_0, key_1, number = load_int(state), load_int(state + 8), load_int(state + 16)
+    """Numbers in [0, 1) of each state, and the states after them."""
+    states, n, out, after, count, step = [word_at(w, k) for k in static(6)]
     each = 32 // SIZE
     groups = (n + each - 1) // each
-    for g in range(groups * block // blocks, groups * (block + 1) // blocks):
-        c = philox(g + 1, number, key_0, key_1)
-        place = out + g * 32
+    for k in range(count * groups * block // blocks, count * groups * (block + 1) // blocks):
+        s, g = k // groups, k % groups
+        state = states + 24 * s
+        c = philox(g + 1, load_int(state + 16), load_int(state), load_int(state + 8))
+        place = out + s * step + g * 32
         if n - g * each >= each:
-            for k in static(32 // SIZE):
-                store(place + k * SIZE, unit(c[k * SIZE // 8], k % 2, SIZE == 8))
+            for i in static(32 // SIZE):
+                store(place + i * SIZE, unit(c[i * SIZE // 8], i % 2, SIZE == 8))
         else:
-            for k in static(32 // SIZE):
-                if g * each + k < n:
-                    store(place + k * SIZE, unit(c[k * SIZE // 8], k % 2, SIZE == 8))
+            for i in static(32 // SIZE):
+                if g * each + i < n:
+                    store(place + i * SIZE, unit(c[i * SIZE // 8], i % 2, SIZE == 8))
     if block == 0:
-        leave_state(after, key_0, key_1, number)
+        for s in range(count):
+            state = states + 24 * s
+            leave_state(after + 24 * s, load_int(state), load_int(state + 8), load_int(state + 16))
 
 
 def leave_state(after: Any, key_0: Any, key_1: Any, number: Any) -> None:
@@ -98,65 +101,71 @@ def leave_state(after: Any, key_0: Any, key_1: Any, number: Any) -> None:
 
 
 def normal(w: Any, block: Any, blocks: Any) -> None:
-    """Normal numbers, and the state after them."""
-    state, n, out, after, words, table, fill, generator = [word_at(w, k) for k in static(8)]
-    key_0, key_1, number = load_int(state), load_int(state + 8), load_int(state + 16)
-    set_up(w, 7, key_0, key_1, number)
+    """Normal numbers of each state, and the states after them."""
+    states, n, first, after, count, step, words, table, fill, generator = [word_at(w, k) for k in static(10)]
     parts = 8 // SIZE  # of a word, each of which may make a number
     each = 4 * parts
-    i, at = 0, 0
-    while i < n:
-        group = at // each
-        groups = min((n - i + each - 1) // each + 1, GROUPS)
-        for g in range(groups):
-            c = philox(group + g + 1, number, key_0, key_1)
-            for k in static(4):
-                store_int(words + g * 32 + k * 8, c[k])
-        begin, end = group * each, (group + groups) * each
-        while i < n and at < end:
-            r = load_int(words + (at - begin) // parts * 8)
-            if SIZE == 4:
-                r = (r >> ((at & 1) << 5)) & 0xFFFFFFFF
-            step = (r >> 9) & STEPS
-            layer = table + (r & 0xFF) * 16
-            x = real(step) * load(layer)
-            store(out + i * SIZE, select(r & 256 == 256, -x, x))
-            if step < load_int(layer + 8):
-                at += 1
-            else:
-                own = at // each
-                at_word(generator, own, at - own * each, words + (own - group) * 32, parts)
-                called(fill, generator, 1, out + i * SIZE)
-                at = parts_drawn(generator, parts)
-            i += 1
-    leave_state(after, key_0, key_1, number)
+    for s in range(count):
+        state, out = states + 24 * s, first + s * step
+        key_0, key_1, number = load_int(state), load_int(state + 8), load_int(state + 16)
+        set_up(w, 9, key_0, key_1, number)
+        i, at = 0, 0
+        while i < n:
+            group = at // each
+            groups = min((n - i + each - 1) // each + 1, GROUPS)
+            for g in range(groups):
+                c = philox(group + g + 1, number, key_0, key_1)
+                for k in static(4):
+                    store_int(words + g * 32 + k * 8, c[k])
+            begin, end = group * each, (group + groups) * each
+            while i < n and at < end:
+                r = load_int(words + (at - begin) // parts * 8)
+                if SIZE == 4:
+                    r = (r >> ((at & 1) << 5)) & 0xFFFFFFFF
+                steps = (r >> 9) & STEPS
+                layer = table + (r & 0xFF) * 16
+                x = real(steps) * load(layer)
+                store(out + i * SIZE, select(r & 256 == 256, -x, x))
+                if steps < load_int(layer + 8):
+                    at += 1
+                else:
+                    own = at // each
+                    at_word(generator, own, at - own * each, words + (own - group) * 32, parts)
+                    called(fill, generator, 1, out + i * SIZE)
+                    at = parts_drawn(generator, parts)
+                i += 1
+        leave_state(after + 24 * s, key_0, key_1, number)
 
 
 def drawn(w: Any, block: Any, blocks: Any) -> None:
-    """What a routine of NumPy's draws, and the state after it."""
-    state, n, out, after, fill, generator = [word_at(w, k) for k in static(6)]
-    key_0, key_1, number = load_int(state), load_int(state + 8), load_int(state + 16)
-    set_up(w, 5, key_0, key_1, number)
-    if INTEGERS:
-        called(fill, generator, word_at(w, 9), word_at(w, 10), n, 0, out)
-    else:
-        called(fill, generator, n, out)
-    leave_state(after, key_0, key_1, number)
+    """What a routine of NumPy's draws of each state, and the states after it."""
+    states, n, first, after, count, step, fill, generator = [word_at(w, k) for k in static(8)]
+    for s in range(count):
+        state, out = states + 24 * s, first + s * step
+        key_0, key_1, number = load_int(state), load_int(state + 8), load_int(state + 16)
+        set_up(w, 7, key_0, key_1, number)
+        if INTEGERS:
+            called(fill, generator, word_at(w, 11), word_at(w, 12), n, 0, out)
+        else:
+            called(fill, generator, n, out)
+        leave_state(after + 24 * s, key_0, key_1, number)
 
 
 def _places(call: Call, dtypes: Collection[Any]) -> list[Any] | None:
-    """The words of a draw of one state: of the state, the numbers and the state after them; None of several, and where
-    nobody wants the numbers."""
+    """The words of a draw: of the states, how many numbers each draws, these, the states after them, how many states,
+    and how many bytes of numbers each has. None where nobody wants the numbers, or there is no kernel for them."""
     state, (out, after) = call.inputs[0], call.outputs
-    if state.shape != (3,) or state.strides != (8,) or out is None or out.dtype not in dtypes:
+    if not state.is_contiguous or out is None or out.dtype not in dtypes:
         return None
     if after is None:
-        after = call.scratch((3,), np.uint64, "a random state")
-    return [state.address(), out.size, out.address(), after.address()]
+        after = call.scratch(state.shape, np.uint64, "random states")
+    count = state.size // 3
+    n = out.size // max(count, 1)
+    return [state.address(), n, out.address(), after.address(), count, n * out.dtype.itemsize]
 
 
 def native_uniform(call: Call) -> bool:
-    """Numbers of one state."""
+    """Numbers in [0, 1)."""
     words = _places(call, SINGLE_OR_DOUBLE)
     if words is None:
         return False
@@ -167,7 +176,7 @@ def native_uniform(call: Call) -> bool:
 
 
 def native_normal(call: Call) -> bool:
-    """Normal numbers of one state."""
+    """Normal numbers."""
     words = _places(call, SINGLE_OR_DOUBLE)
     if words is None:
         return False
@@ -184,7 +193,7 @@ def native_normal(call: Call) -> bool:
 
 
 def native_exponential(call: Call) -> bool:
-    """Exponential numbers of one state."""
+    """Exponential numbers."""
     words = _places(call, SINGLE_OR_DOUBLE)
     if words is None:
         return False
@@ -198,7 +207,7 @@ def native_exponential(call: Call) -> bool:
 
 
 def native_integers(call: Call) -> bool:
-    """Integers of one state."""
+    """Integers below a limit."""
     words = _places(call, INTEGERS_DRAWN)
     if words is None:
         return False
