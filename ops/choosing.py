@@ -12,11 +12,16 @@ from tensorgraph.arguments.kinds import Natural
 from tensorgraph.engine.aval import broadcast_shapes
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.keys import known_numbers
+from tensorgraph.engine.modes import current
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.ops.along import take_along_axis
+from tensorgraph.ops.arithmetic import clip
 from tensorgraph.ops.counting import flatnonzero
+from tensorgraph.ops.creation import arange
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.moving import each, of, take
+from tensorgraph.ops.scans import cumulative_sum
+from tensorgraph.ops.searching import searchsorted
 from tensorgraph.ops.shape import broadcast_to, stack
 
 # by conditions ------------------------------------------------------------------------------------------------------
@@ -199,6 +204,20 @@ def _within(k: int, n: int, m: int | None) -> int:
     return max(-n - 1, min(k, n + 1 if m is None else m + 1))
 
 
+def _triangle(n: int, m: int, k: int, upper: bool) -> tuple[Tensor, Tensor]:
+    """The indices of a triangle; in a graph they are computed, so that its size may be any."""
+    k = _within(k, n, m)
+    rows, columns = np.triu_indices(n, k, m) if upper else np.tril_indices(n, k, m)
+    if current().trace is None:
+        return _constant(rows), _constant(columns)
+    row = arange.public(n)
+    first = clip.public(row + k, 0, m) if upper else row * 0  # columns of each row, and how many
+    many = m - first if upper else clip.public(row + (k + 1), 0, m)
+    ends, flat = cumulative_sum.public(many), arange.public(len(rows))
+    row = searchsorted.public(ends, flat, side="right")
+    return row, flat - take(ends - many - first, row)
+
+
 def _constant(values: Any) -> Tensor:
     return wrap(as_array(np.asarray(values, np.int64)))
 
@@ -206,15 +225,13 @@ def _constant(values: Any) -> Tensor:
 @function(examples=(((3,), {}), ((3, -1, 4), {})))
 def tril_indices(n: Natural, k: int = 0, m: Natural | None = None) -> tuple[Tensor, Tensor]:
     """The indices of the lower triangle of an (n, m) matrix, up to its k-th diagonal."""
-    rows, columns = np.tril_indices(n, _within(k, n, m), m)
-    return _constant(rows), _constant(columns)
+    return _triangle(n, n if m is None else m, k, upper=False)
 
 
 @function(examples=(((3,), {}), ((3, 1, 4), {})))
 def triu_indices(n: Natural, k: int = 0, m: Natural | None = None) -> tuple[Tensor, Tensor]:
     """The indices of the upper triangle of an (n, m) matrix, from its k-th diagonal on."""
-    rows, columns = np.triu_indices(n, _within(k, n, m), m)
-    return _constant(rows), _constant(columns)
+    return _triangle(n, n if m is None else m, k, upper=True)
 
 
 @function(examples=(((3,), {}), ((2, 3), {})))

@@ -12,6 +12,7 @@ from tensorgraph.engine.batching import shifted
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.keys import ALL
+from tensorgraph.engine.modes import current
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.op import reduced_shape
 from tensorgraph.engine.tensor import Tensor
@@ -137,11 +138,11 @@ def _lined(x: Tensor, axis: Any) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def _between(low: Tensor, high: Tensor, weight: Any) -> Tensor:
-    """Where both are the same it is that, infinities too."""
+    """Where both are the same it is that, infinities and zeros with a sign too."""
     same = low == high
     gap = logic.where.public(same, 0.0, high) - logic.where.public(same, 0.0, low)
     part = logic.where.public(same, 0.0, gap * weight)
-    return low + logic.where.public(weight == 0.0, 0.0, part)  # type: ignore[no-any-return]
+    return logic.where.public(same, low, low + logic.where.public(weight == 0.0, 0.0, part))  # type: ignore[no-any-return]
 
 
 def _finished(out: Tensor, shape_of: tuple[int, ...], wanted: tuple[int, ...], axes: Any, keepdims: bool) -> Tensor:
@@ -166,14 +167,17 @@ def _quantiles(x: Tensor, q: Any, axis: Any, method: str, keepdims: bool, scale:
     weight = np.where(below < 0, 0.0, weight)
     low = np.clip(below, 0, n - 1).astype(int)
     high = np.where(weight == 0, low, np.minimum(low + 1, n - 1))
-    places = sorted({*low.tolist(), *high.tolist()})
+    middle = current().trace is not None and method == "linear" and numbers.tolist() == [0.5] and parts is numbers
+    if middle:  # a graph does the same for even and for odd sizes
+        low, high, weight = np.array([(n - 1) // 2]), np.array([n // 2]), np.array([0.5])
+    places = [*low.tolist(), *high.tolist()] if middle else sorted({*low.tolist(), *high.tolist()})
     values = ranked.public(lines, places=tuple(places), axis=-1)
     if kind == np.float16:
         values = shape.astype.public(values, dtype="float32")
     rank = {p: i for i, p in enumerate(places)}
 
     def pick(which: Any) -> Tensor:
-        chosen = [rank[p] for p in which.tolist()]
+        chosen = [int(which is high)] if middle else [rank[p] for p in which.tolist()]
         return values if chosen == [*range(len(places))] else values[..., np.array(chosen, int)]  # type: ignore[no-any-return]
 
     out = pick(low)

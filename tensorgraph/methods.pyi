@@ -260,6 +260,12 @@ class Methods:
     def log_softmax(self, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
         """The logarithm of `softmax`, accurate where a probability is too small for a float; axes as there."""
 
+    def searchsorted(self, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
+        """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
+
+    def isin(self, x2: _TensorLike, invert: bool = False) -> Tensor:
+        """Which elements of `x1` are among those of `x2`; which are not, if `invert`. A NaN equals none."""
+
     def exp2(self) -> Tensor:
         """2 to the power x."""
 
@@ -303,12 +309,6 @@ class Methods:
 
     def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """The sum of the diagonal of matrices, which are the first two axes unless `axis1` and `axis2` say others."""
-
-    def searchsorted(self, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
-        """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
-
-    def isin(self, x2: _TensorLike, invert: bool = False) -> Tensor:
-        """Which elements of `x1` are among those of `x2`; which are not, if `invert`. A NaN equals none."""
 
     def moveaxis(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
         """Axes moved to other places, the others in their order."""
@@ -379,6 +379,9 @@ class Methods:
 
     def bincount(self, weights: Any = None, minlength: int = 0, length: int | None = None) -> Tensor:
         """How often each number from 0 on is among x; with weights, their sums."""
+
+    def bucketize(self, boundaries: Any, right: bool = False) -> Tensor:
+        """PyTorch's `searchsorted` with the arguments exchanged: how many `boundaries` lie below each element."""
 
     def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """How many elements are not 0, over `axis`; NaN is not 0."""
@@ -515,9 +518,6 @@ class Methods:
 
     def nanmedian(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """`median` of what is no NaN; NaN where there is nothing else."""
-
-    def bucketize(self, boundaries: Any, right: bool = False) -> Tensor:
-        """PyTorch's `searchsorted` with the arguments exchanged: how many `boundaries` lie below each element."""
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...
     def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from called_programs import CALLED
 from large_programs import PROGRAMS
 from test_text_folded import lines_of, read_back
 from test_text_plain import runs_as_python
@@ -118,6 +119,31 @@ def test_a_backward_pass_is_loops_over_rows(name: str) -> None:
     assert lines_of(text) < 5 * lines_of(graph.text())
 
 
+SHORT = {  # lines of the backward pass as printed, of those of the program
+    "encoder, decoder, attention": 3.6, "triplet": 3.4, "cell with the same zeros": 3.7, "maml": 4.0, "lstm": 2.9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_calls_whose_gradients_are_added_up_are_one_function(name: str) -> None:
+    graph = STEPS[name]() if name in STEPS else CALLED[name][0]()
+    changed = graph.differentiate()
+    for step in (changed, changed.simplify()):
+        text = read_back(step)
+        assert lines_of(text) <= SHORT[name] * lines_of(graph.text()) and "scope(" not in text
+
+
+def test_what_two_calls_compute_is_handed_to_both() -> None:
+    def scaled(x: Any, w: Any) -> Any:
+        return tg.tanh(x @ tg.transpose(w)) * 2.0
+
+    graph = tg.trace(lambda x, w: scaled(scaled(x, w), w), tg.f32[3, 3], tg.f32[3, 3]).simplify()
+    text = read_back(graph)
+    assert text.count("def scaled") == 1 and "    v0 = transpose(w" in text.partition("def f(")[2]
+    one = tg.trace(lambda x: tg.sin(tg.cos(x)) + tg.cos(x), tg.f32[3])
+    assert one.simplify().text() == tg.parse(one.text()).simplify().text()
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_derivatives_of_derivatives_are_functions(name: str) -> None:
     graph = OTHERS[name]()
@@ -131,6 +157,7 @@ def test_derivatives_of_derivatives_are_functions(name: str) -> None:
 def test_backward_passes_come_back_when_they_are_changed(name: str) -> None:
     changed = {**STEPS, **OTHERS}[name]().differentiate()
     again = tg.parse(changed.text(), tg.text.arrays_of(changed))
+    assert again.simplify() == changed.simplify()
     for simpler in (changed.simplify(), again.simplify(), again.recognise()):
         text = simpler.text()
         assert simpler.outline.reason is None and tg.parse(text, tg.text.arrays_of(simpler)) == simpler

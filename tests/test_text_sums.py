@@ -16,6 +16,7 @@ from tensorgraph import optim
 from tensorgraph.engine.running import Sum
 from tensorgraph.graph.totals import sums_in
 from tensorgraph.text import ParseError
+from tensorgraph.text.aligned import aligned
 
 VALUES = np.random.default_rng(0).normal(size=700).astype("float32") * 10.0 ** np.arange(-2, 5).repeat(100)
 
@@ -93,6 +94,51 @@ def handed_on() -> Any:
         "def f(xs: f32[40, 3]) -> f32[3]:\n    total = Sum()\n"
         "    for t in range(40):\n        total = more(total, xs[t])\n    return total.total()\n"
     )
+
+
+@pytest.mark.parametrize("count", [256, 257, 290, 530])
+def test_sums_of_sums_of_runs_are_one_sum(count: int) -> None:
+    def decay(x: Any, w: Any) -> Any:
+        for _ in range(count):
+            x = tg.sin(x * w)
+        return x.sum()
+
+    graph = tg.trace(tg.grad(decay, 1), tg.f32[3], tg.f32[3]).differentiate()
+    (one,) = sums_in(graph)
+    assert len(one.contributions) == count and len(one.equations()) == count - 1
+    if count == 290:
+        assert "Sum()" in graph.text() and lines_of(graph.text()) < 25 and graph.outline.reason is None
+
+
+def test_what_the_user_adds_up_is_written_so() -> None:
+    def added(x: Any) -> Any:
+        total = tg.zeros(())
+        for t in range(7):
+            total = total + x[t] * x[t]
+        return total
+
+    text = tg.trace(tg.grad(added), tg.f32[7]).differentiate().text()
+    assert "        total = total + " in text and "range(7)" in text
+
+
+def nested(x: Any) -> Any:
+    total = tg.zeros(())
+    for n in range(x.shape[0]):
+        h = tg.zeros(())
+        for m in range(x.shape[1]):
+            h = tg.tanh(h * 0.5 + x[n, m])
+        total = total + h * h
+    return total
+
+
+def test_the_backward_pass_of_loops_in_a_loop_is_loops_in_a_loop() -> None:
+    def graph(n: int, m: int) -> Any:
+        return tg.trace(tg.grad(nested), tg.f32[n, m]).differentiate()
+
+    samples = [({"N": n, "M": m}, graph(n, m)) for n, m in ((7, 9), (8, 9), (7, 10), (7, 18))]
+    text = aligned(samples, ("N", "M"))
+    assert "saveds.append((vs, h))" in text and "for k, saved_2_one in enumerate(reversed(saved_2[0][1:M])):" in text
+    assert tg.parse(text).at(N=3, M=20) == graph(3, 20)
 
 
 def test_a_sum_goes_through_calls() -> None:

@@ -110,3 +110,26 @@ def test_a_size_has_its_name_to_itself() -> None:
     assert text.split("\n")[1:] == ["    N = x.shape[0]", "    N_ = x * N", "    return N_ + N"]
     with pytest.raises(tg.ParseError, match="means something else"):
         tg.parse("def f(x: f32[N, 3]):\n    N = x.shape[1]\n    return x * N")
+
+
+SIZED = {
+    "median": lambda x: tg.median(x, axis=0), "of all": lambda x: tg.median(x),
+    "upper": lambda x: (x @ x.T)[tg.triu_indices(x.shape[0])],
+    "lower": lambda x: (x @ x.T)[tg.tril_indices(x.shape[0], -1)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_medians_and_triangles_have_any_size(name: str) -> None:
+    template = tg.trace(SIZED[name], tg.f32["N", 3])
+    assert tg.parse(str(template)) == template
+    for n in (1, 2, 4, 5):
+        x = tg.tensor(np.random.default_rng(n).normal(size=(n, 3)).round(1).astype("f4"))
+        assert template(x).numpy().tobytes() == SIZED[name](x).numpy().tobytes()
+
+
+def test_triangles_of_graphs_have_the_numbers_of_eager_ones() -> None:
+    for n, m, k in ((0, None, 0), (3, None, -1), (3, 5, 9), (3, 2, -9), (4, 6, 2), (1, 0, 0)):
+        for function in (tg.triu_indices, tg.tril_indices):
+            found = tg.trace(lambda f=function, n=n, m=m, k=k: f(n, k, m))()
+            assert [(t.tolist(), t.dtype) for t in found] == [(t.tolist(), t.dtype) for t in function(n, k, m)]

@@ -6,7 +6,6 @@ them is compared with what stands in a call that tells both apart and gives all 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.call_tree import Node, Scoped
@@ -48,7 +47,7 @@ class _Match:
             return False
         self.env.update((atom, yours[path]) for path, atom in mine.items())
         for a, b in zip(model.given, other.given, strict=True):
-            if role(calls, a) != role(calls, b) or a.name != b.name:
+            if role(calls, model, a) != role(calls, other, b) or a.name != b.name:
                 return False
             self.env[a] = b
         return (
@@ -112,7 +111,7 @@ class _Match:
             known = self.env[mine]
             return known is yours or (type(yours) is Var and yours in consts and consts[yours] == consts.get(known))
         if mine in self.free:
-            if type(yours) in (Var, Instance) and yours not in self.made and self.alike(role, mine, yours):
+            if type(yours) in (Var, Instance) and yours not in self.made and self.alike(mine, yours):
                 self.env[mine] = yours
                 return True
             return False
@@ -120,8 +119,9 @@ class _Match:
             return type(yours) is Var and bool(consts.get(yours) == consts[mine])
         return self.through(mine, yours)
 
-    def alike(self, what: Callable[[Calls, Any], Any], mine: Any, yours: Any) -> bool:
-        return bool(what(self.calls, mine) == what(self.calls, yours))
+    def alike(self, mine: Any, yours: Any) -> bool:
+        """Whether both are handed over as the same."""
+        return bool(role(self.calls, self.model, mine) == role(self.calls, self.other, yours))
 
     def number(self, mine: Literal | None, yours: Any) -> bool:
         if mine is None or type(yours) is not Literal:
@@ -134,7 +134,9 @@ class _Match:
         """Whether two cells or instances are one inside of the instances that the calls are handed."""
         calls = self.calls
         here, there = calls.path(mine), calls.path(yours)
-        if here is None or there is None or type(mine) is not type(yours) or not self.alike(member, mine, yours):
+        if here is None or there is None or type(mine) is not type(yours):
+            return False
+        if member(calls, mine) != member(calls, yours):
             return False
         for a, b in zip(self.model.given, self.other.given, strict=True):
             if calls.reaches(a, mine, here):

@@ -27,7 +27,7 @@ from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import Folding
 from tensorgraph.graph.rereads import Rereads
 from tensorgraph.graph.rewiring import operands_of, outputs
-from tensorgraph.graph.rows import columns, is_part, lists_of
+from tensorgraph.graph.rows import Lists, columns, is_part, lists_of
 from tensorgraph.graph.signatures import below, relative
 from tensorgraph.graph.statements import (
     NOTHING,
@@ -312,8 +312,8 @@ class _Assembly:
         tree = self.calls.trees.get(frozenset(values))
         return tuple(tree) if isinstance(tree, dict) and tuple(leaves(tree)) == values else None
 
-    def _lists(self, definition: Definition) -> dict[Any, tuple[int, int]]:
-        """The values and instances that stand in lists with a name: which list, and where."""
+    def _lists(self, definition: Definition) -> Lists:
+        """The values and instances that stand in lists with a name."""
         lists: list[tuple[Any, ...]] = [m.value for m in definition.members if m.of is not None]
         numbered: dict[tuple[str, type], list[tuple[int, Any]]] = {}
         for member in definition.members:

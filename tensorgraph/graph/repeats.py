@@ -19,7 +19,16 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.graph.graph import Literal, Var, typed_key
-from tensorgraph.graph.rewiring import atom_key, numbered, operands_of, outputs, read_at, rewired
+from tensorgraph.graph.rewiring import (
+    atom_key,
+    mapped_shape,
+    numbered,
+    operands_of,
+    outputs,
+    read_at,
+    rewired,
+    slot_shape,
+)
 from tensorgraph.graph.statements import (
     Application,
     Assignment,
@@ -36,7 +45,7 @@ from tensorgraph.graph.turning import loose, moved, numbers_of, pieces
 
 __all__ = ["Folding", "Turns", "runs"]
 
-LONGEST = 64  # statements in one repeat
+LONGEST = 256  # statements in one repeat
 LEAST_SAVED = 3
 MOST_STEPS = 400_000  # operands looked at, in all
 FIRST = 3  # repeats that are looked at before all of them
@@ -254,7 +263,8 @@ class Folding:
         loops: list[tuple[int, int, Repetition]] = []
         for _, minus, begin, count in found:
             start, period = -begin, -minus
-            if taken[start : start + period * count].any() or self.steps > MOST_STEPS:
+            start, count = _free(taken, start, period, count)
+            if count < 2 or self.steps > MOST_STEPS:
                 continue
             for first, final in ENDS if any(p == period and a <= start < b for p, a, b in plain) else ENDS[:1]:
                 begin, left = start + first * period, count - first - final
@@ -397,7 +407,7 @@ class _Wiring:
         if kind == "same":
             return kind, first
         if slot not in self.lists:
-            if self.count > MOST_WRITTEN and not self.folding.is_known(slot):
+            if not self.folding.is_known(slot) and (self.count > MOST_WRITTEN or _all_but_one(slot)):
                 return None
             self.lists[slot] = Instance("", first.name) if isinstance(first, Instance) else Var(first.aval)
             if isinstance(first, Instance):
@@ -427,9 +437,10 @@ class _Wiring:
         makers = {made[n] for n in self.collected}
         inner = [one for one in self.repeats[0] if isinstance(one, Repetition)]
         listed = {out for one in inner for _, items in one.collected for out in items}
-        if any(self.made[0][n] in listed for n in self.collected):
+        columns = {n for n in self.collected if self.folding.is_column(tuple([row[n] for row in self.made]))}
+        if any(self.made[0][n] in listed and n not in columns for n in self.collected):
             return False  # lists of lists
-        alone = {made[n] for n in self.collected if not self.folding.is_column(tuple([row[n] for row in self.made]))}
+        alone = {made[n] for n in self.collected if n not in columns}
         if len(alone) > MOST_KEPT:
             return False
         cost = 0 if plain else 2 * (len(alone) + (alone != makers))  # lines for lists
@@ -475,19 +486,14 @@ class _Wiring:
         return loop
 
 
-# ---- atoms
+def _free(taken: np.ndarray[Any, Any], start: int, period: int, count: int) -> tuple[int, int]:
+    """Where those turns start that stand in no other loop, and how many there are: the most in a row."""
+    turns = taken[start : start + period * count].reshape(count, period).any(axis=1)
+    ends = np.flatnonzero(np.concatenate([[True], turns, [True]]))
+    longest = int(np.argmax(np.diff(ends)))
+    return start + int(ends[longest]) * period, int(ends[longest + 1] - ends[longest]) - 1
 
 
-def slot_shape(atom: Any) -> Any:
-    if isinstance(atom, tuple):
-        return tuple(map(slot_shape, atom))
-    plain = type(atom) is Literal and type(atom.value) not in (int, float)
-    return atom_key(atom) if plain else "value"
-
-
-def mapped_shape(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return tuple((key, mapped_shape(item)) for key, item in tree.items())
-    if isinstance(tree, (list, tuple)):
-        return type(tree).__name__, tuple(map(mapped_shape, tree))
-    return "instance" if isinstance(tree, Instance) else "value" if type(tree) is Var else "other"
+def _all_but_one(slot: tuple[Any, ...]) -> bool:
+    """Whether the first or the last turn alone reads another value: that is no list, but a turn that does otherwise."""
+    return len(slot) > 2 and (len(set(slot[1:])) == 1 or len(set(slot[:-1])) == 1)

@@ -36,7 +36,10 @@ def result_of(calls: Calls, about: Description) -> Any:
     known = tree is not None and tree is not ANYTHING
     told = known and isinstance(tree, tuple) and len(tree) > 1 and isinstance(tree[-1], (tuple, list))  # by a text
     whole = tree[:-1] if told else tree if known else calls.trees.get(frozenset(left))
-    kept = calls.read_part(whole, left)
+    both = {**left, **dict.fromkeys(_beside(calls, about, whole, left))}
+    kept = calls.read_part(whole, both)
+    for var in [var for var in left if var not in both]:
+        del left[var]
     if told:
         handed = {atom for parameter in about.parameters for atom in leaves(parameter.tree)}
         handed |= _beside(calls, about, tree[-1], left)

@@ -19,11 +19,28 @@ from tensorgraph.graph.statements import (
     mapped,
 )
 
-__all__ = ["atom_key", "numbered", "operands_of", "outputs", "read_at", "rewired"]
+__all__ = ["atom_key", "mapped_shape", "numbered", "operands_of", "outputs", "read_at", "rewired", "slot_shape"]
 
 
 def atom_key(atom: Any) -> Any:
     return ("literal", typed_key(atom.value)) if type(atom) is Literal else atom
+
+
+def slot_shape(atom: Any) -> Any:
+    """What operands have in common that may be one operand of a loop."""
+    if isinstance(atom, tuple):
+        return tuple(map(slot_shape, atom))
+    plain = type(atom) is Literal and type(atom.value) not in (int, float)
+    return atom_key(atom) if plain else "value"
+
+
+def mapped_shape(tree: Any) -> Any:
+    """How what is handed over nests."""
+    if isinstance(tree, dict):
+        return tuple((key, mapped_shape(item)) for key, item in tree.items())
+    if isinstance(tree, (list, tuple)):
+        return type(tree).__name__, tuple(map(mapped_shape, tree))
+    return "instance" if isinstance(tree, Instance) else "value" if type(tree) is Var else "other"
 
 
 def operands_of(statement: Statement) -> list[Any]:

@@ -28,9 +28,10 @@ from tensorgraph.graph.totals import is_loose
 if TYPE_CHECKING:
     from tensorgraph.graph.definitions import Calls, Description
 
-__all__ = ["columns", "is_part", "lists_of", "rows_in", "rows_of"]
+__all__ = ["Lists", "columns", "is_part", "lists_of", "rows_in", "rows_of"]
 
 FEWEST = 6  # equations and calls in which loops are looked for
+FEW = 4  # values of a loop inside of a turn that stand in its row one by one
 
 
 def rows_in(calls: Calls, about: Description, kept: Mapping[Var, Any]) -> list[tuple[Any, ...]]:
@@ -70,16 +71,31 @@ def rows_in(calls: Calls, about: Description, kept: Mapping[Var, Any]) -> list[t
 def _rows(loop: Repetition, kept: Mapping[Var, Any], owners: Mapping[Var, Any]) -> tuple[Any, ...]:
     trees: dict[Any, tuple[Any, ...]] = {}
     values = []
-    for _, items in loop.collected:
+    lists, listed = _inner(loop)
+    for inside, items in loop.collected:
         whole = tuple([owners.get(item) for item in items])
-        if any(item in kept for item in items):
+        if inside not in listed and any(item in kept for item in items):
             if None in whole:
                 values.append(items)
             else:
                 trees[tuple(map(id, whole))] = whole
+    trees.update((tuple(map(id, rows)), rows) for rows in lists if any(leaf in kept for leaf in leaves(rows)))
     inner = {leaf for whole in trees.values() for leaf in leaves(whole)}  # what one turn hands on to a call in the next
     every = [*trees.values(), *[items for items in values if any(item in kept and item not in inner for item in items)]]
     return every[0] if len(every) == 1 else tuple(zip(*every, strict=True))
+
+
+def _inner(loop: Repetition) -> tuple[list[tuple[Any, ...]], set[Any]]:
+    """The rows that loops inside of a loop keep, those of a turn together; and which of what it collects these are."""
+    by = dict(loop.collected)
+    found: list[tuple[Any, ...]] = []
+    listed: set[Any] = set()
+    for inner in loop.body:
+        for _, own in inner.collected if isinstance(inner, Repetition) else ():
+            if len(own) > FEW and all(item in by for item in own):
+                found.append(tuple(zip(*[by[item] for item in own], strict=True)))
+                listed.update(own)
+    return found, listed
 
 
 def rows_of(tree: Any) -> Iterator[Any]:
@@ -97,29 +113,41 @@ def columns(tree: Any) -> list[tuple[Any, ...]]:
     return [column for rows in rows_of(tree) for column in zip(*map(leaves, rows), strict=True)]
 
 
+Lists = dict[Any, dict[int, int]]  # for each value in which lists it stands, and where
+
+
 def lists_of(
     parameters: Iterable[Parameter], body: Iterable[Statement], others: Iterable[tuple[Any, ...]] = ()
-) -> dict[Any, tuple[int, int]]:
-    """The values that stand in lists among arguments, in what statements give and in others: which list, and where."""
-    lists = [tuple(leaves(parameter.tree)) for parameter in parameters]
-    lists += [*others, *[column for parameter in parameters for column in columns(parameter.tree)]]
-    lists += [tuple(outputs(statement)) for statement in body]
-    found: dict[Any, tuple[int, int]] = {}
+) -> Lists:
+    """The values that stand in lists among arguments, in what statements give and in others."""
+    lists = [*others, *[tuple(outputs(statement)) for statement in body]]
+    for parameter in parameters:
+        lists += [tuple(leaves(parameter.tree)), *columns(parameter.tree), *_sequences(parameter.tree)]
+    found: Lists = {}
     for number, items in enumerate(lists):
-        if len(items) > 1:
-            found.update((item, (number, place)) for place, item in enumerate(items))
+        for place, item in enumerate(items if len(items) > 1 else ()):
+            found.setdefault(item, {})[number] = place
     return found
 
 
-def is_part(items: tuple[Any, ...], lists: Mapping[Any, tuple[int, int]]) -> bool:
+def _sequences(tree: Any) -> Iterator[tuple[Any, ...]]:
+    """The lists and tuples inside of a tree that hold nothing but values."""
+    if isinstance(tree, (list, tuple)):
+        if not any(isinstance(item, (list, tuple, dict)) for item in tree):
+            yield tuple(tree)
+        for item in tree:
+            yield from _sequences(item)
+
+
+def is_part(items: tuple[Any, ...], lists: Mapping[Any, Mapping[int, int]]) -> bool:
     """Whether values stand in one list, one after another, forwards or backwards."""
     if all(isinstance(item, Instance) for item in items):
         ends = [item.path.rpartition(".")[::2] for item in items]
         alike = len({base for base, _ in ends}) == 1 and all(last.isdigit() for _, last in ends)
         return alike and {int(b[1]) - int(a[1]) for a, b in itertools.pairwise(ends)} in ({1}, {-1})
-    places = [lists.get(item) for item in items]
-    if any(place is None for place in places):
-        return False
-    at = [place[1] for place in places if place is not None]
-    steps = {b - a for a, b in itertools.pairwise(at)}
-    return len({place[0] for place in places if place is not None}) == 1 and steps in ({1}, {-1})
+    places = [lists.get(item, {}) for item in items]
+    return any(
+        {b[number] - a[number] for a, b in itertools.pairwise(places)} in ({1}, {-1})
+        for number in places[0]
+        if all(number in place for place in places)
+    )

@@ -59,11 +59,13 @@ def places(calls: Calls, about: Description) -> dict[Any, Any]:
     return found
 
 
-def role(calls: Calls, atom: Any) -> Any:
-    """What is handed over."""
+def role(calls: Calls, about: Description, atom: Any) -> Any:
+    """What is handed over: a cell that is not written is a value as any other."""
     if isinstance(atom, Instance):
         return "instance", calls.defined.get(atom)
-    return "cell" if atom in calls.decls else "number" if type(atom.aval) is Number else "value"
+    if any(atom is write.cell for write in about.writes):
+        return "cell"
+    return "number" if type(atom.aval) is Number else "value"
 
 
 def signature(calls: Calls, about: Description, numbers: bool = True) -> Any:
@@ -74,7 +76,7 @@ def signature(calls: Calls, about: Description, numbers: bool = True) -> Any:
         return "top"
     shapes = []
     for parameter in about.parameters:
-        shapes.append((parameter.name, mapped(parameter.tree, lambda atom: _argument(calls, atom, number))))
+        shapes.append((parameter.name, mapped(parameter.tree, lambda atom: _argument(calls, about, atom, number))))
     members: list[tuple[Any, ...]] = []
     for atom, path in places(calls, about).items():
         number[atom] = ("member", path)
@@ -133,9 +135,9 @@ def signature(calls: Calls, about: Description, numbers: bool = True) -> Any:
     return kind, node.name, node.backward, _frozen(shapes), tuple(members), body, writes, _frozen(result)
 
 
-def _argument(calls: Calls, atom: Any, number: dict[Any, Any]) -> Any:
+def _argument(calls: Calls, about: Description, atom: Any, number: dict[Any, Any]) -> Any:
     number[atom] = ("given", len(number))
-    return role(calls, atom)
+    return role(calls, about, atom)
 
 
 def _frozen(tree: Any) -> Any:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.table import RUN
 from tensorgraph.graph.call_tree import chain_of
+from tensorgraph.graph.calls import Grown
 from tensorgraph.graph.equation import SUM, Equation, Origin, Var
 from tensorgraph.ops.arithmetic import add
 
@@ -70,13 +71,20 @@ class Sums:
     """One sum: what is added up, by which equations, and what comes of it.
 
     `adds` has for each contribution the equation that adds it, or that adds up the run before it; None where there is
-    none. `last` is the equation that adds the runs up, if there are several.
+    none. `last` is the equation that adds the runs up, if there are several, and `also` what follows on one of these:
+    where the sum of a run completes one of runs. So many contributions a turn or a call has as `period` says.
     """
 
     contributions: tuple[Var, ...]
     adds: tuple[int | None, ...]
     last: int | None
     total: Var
+    also: frozenset[int] = frozenset()
+    period: int = 1
+
+    def equations(self) -> set[int]:
+        """All that it is added up by."""
+        return {number for number in (*self.adds, self.last, *self.also) if number is not None}
 
 
 # sums of a graph --------------------------------------------------------------------------------------------------
@@ -91,6 +99,9 @@ class _Search:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.equations, self.index = graph.equations, graph.index
+        calls = {call for eq in graph.equations if eq.call is not None for call in eq.call.callers()}
+        # what a text calls sums: it knows of no gradients
+        self.told = {value for call in calls for one in call.names if type(one) is Grown for value in one.values}
         behind: dict[int, int] = {}  # the sum that a sum is the left side of
         for number, eq in enumerate(self.equations):
             if _adds(eq) and (before := self._maker(eq.inputs[0])) is not None:
@@ -108,7 +119,7 @@ class _Search:
         for total, line in sorted(self.lines.items(), key=lambda item: -item[1][-1]):
             made = None if len(line) + 1 < FEWEST_ALIKE or taken.intersection(line) else self._sum(total, line)
             if made is not None:
-                own = {number for number in (*made.adds, made.last) if number is not None}
+                own = made.equations()
                 if not taken & own:
                     taken |= own
                     self.found.append(made)
@@ -129,16 +140,33 @@ class _Search:
     def _sum(self, total: Var, line: list[int]) -> Sums | None:
         """The sum that a line of additions is; what comes before the first contribution may be a part of that."""
         shifts = range(min(SHIFTS, len(line) - 1) + 1)
-        sides = {shift: (self._code(self._left(line, shift)), self._code(self._right(line, shift))) for shift in shifts}
-        alike = [shift for shift, (left, right) in sides.items() if left == right]
+        rights = [self._code(self._right(line, place)) for place in range(len(line))]
+        alike = [shift for shift in shifts if _period([self._code(self._left(line, shift)), *rights[shift:]])]
         for shift in dict.fromkeys((*alike, *shifts)):
             made = self._of(total, line[shift:])
             cut = shift and shift not in alike  # the end of a plain line of additions is one run, and no sum by itself
-            if made is None or not self._is_long(made) or (cut and RUN <= len(made.contributions) <= RUN + 1):
+            if made is None or (cut and RUN <= len(made.contributions) <= RUN + 1):
                 continue
-            if self._is_in_order(made):
+            if self._is_long(made) and self._is_gradient(made) and self._is_in_order(made):
+                made.period = self._turn(made)
                 return made
         return None
+
+    def _is_gradient(self, made: Sums) -> bool:
+        """Whether it is added up by a backward pass, or by a text as one: what else is added up is written so."""
+        own = [self.equations[number].origin for number in made.equations()]
+        return all(own) or not self.told.isdisjoint(made.contributions)
+
+    def _turn(self, made: Sums) -> int:
+        """How many contributions come again and again: those that are added in one call, or are made alike."""
+        chains = [chain_of(self.equations[number]) for number in made.adds if number is not None]
+        depth = 0
+        while all(len(chain) > depth and chain[depth] == chains[0][depth] for chain in chains):
+            depth += 1
+        if any(len(chain) == depth for chain in chains):
+            return _period(list(map(self._code, made.contributions))) or 1
+        sizes = [len(list(group)) for _, group in itertools.groupby(chains, key=lambda chain: chain[depth])]
+        return max(set(sizes), key=sizes.count)
 
     def _is_long(self, made: Sums) -> bool:
         """Whether there are contributions enough for a value that grows."""
@@ -161,24 +189,32 @@ class _Search:
         return None if number is None else (self.equations[number].op.name, len(self.equations[number].inputs))
 
     def _of(self, total: Var, line: list[int]) -> Sums | None:
-        first = [self._left(line, 0), *[self._right(line, place) for place in range(len(line))]]
-        if len(first) <= RUN:
-            return Sums(tuple(first), (None, *line), None, total)
-        contributions, adds = first[:RUN], [None, *line[: RUN - 1]]
-        for place, run in enumerate(first[RUN:], RUN - 1):
-            is_last = place == len(line) - 1
-            inner = self.lines.get(run, []) if self._is_inner(run) else []
-            inner = inner[-(RUN - 1) :]
+        found = self._added(line)
+        if found is None:
+            return None
+        contributions, adds, last = found
+        first = tuple(own[0] if own else None for own in adds)
+        also = frozenset(number for own in (*adds, last) for number in own[1:])
+        return Sums(tuple(contributions), first, last[0] if last else None, total, also)
+
+    def _added(self, line: list[int]) -> tuple[list[Var], list[tuple[int, ...]], tuple[int, ...]] | None:
+        """What a line of additions adds up; for each the equations that are due when it comes, and those at the end."""
+        contributions: list[Any] = [self._left(line, 0), *[self._right(line, k) for k in range(len(line))][: RUN - 1]]
+        adds: list[tuple[int, ...]] = [(), *[(number,) for number in line[: RUN - 1]]]
+        due: tuple[int, ...] = ()
+        for place in range(RUN - 1, len(line)):  # sums of runs, and then of sums of runs
+            level = place // (RUN - 1)
+            run, is_last = self._right(line, place), place == len(line) - 1
+            inner = (self.lines.get(run, []) if self._is_inner(run) else [])[-level * (RUN - 1) :]
             if is_last and inner:
                 inner = self._alike(inner, run, contributions[0])
-            if not is_last and len(inner) < RUN - 1:
+            more = self._added(inner) if inner else ([run], [()], ())
+            if more is None or len(more[0]) > RUN**level or (len(more[0]) < RUN**level and not is_last):
                 return None
-            own = [self._left(inner, 0), *[self._right(inner, k) for k in range(len(inner))]] if inner else [run]
-            contributions += own
-            adds += [None if place == RUN - 1 else line[place - 1], *inner]
-        if len(first) - RUN > RUN - 1:  # sums of sums of runs
-            return None
-        return Sums(tuple(contributions), tuple(adds), line[-1], total)
+            contributions += more[0]
+            adds += [due, *more[1][1:]]
+            due = (*more[2], line[place])
+        return contributions, adds, due
 
     def _alike(self, inner: list[int], run: Any, first: Any) -> list[int]:
         """The end of a line of additions that begins with what is made as the first contribution is; none of it, where
@@ -197,6 +233,11 @@ class _Search:
             number is None or position.get(value, -1) < number
             for value, number in zip(one.contributions, one.adds, strict=True)
         )
+
+
+def _period(codes: Sequence[Any]) -> int:
+    """How many come again and again: what each turn adds, or each call; 0 where none do."""
+    return next((n for n in range(1, len(codes) // 2 + 1) if codes[:-n] == codes[n:]), 0)
 
 
 def _adds(eq: Equation) -> bool:
@@ -244,8 +285,9 @@ class _Collapse:
         self.graph, self.equations = graph, graph.equations
         self.position = graph.index.position
         self.chains: dict[tuple[Any, Any], Any] = {}
-        own = {number for one in sums for number in (*one.adds, one.last) if number is not None}
+        own = {number for one in sums for number in one.equations()}
         self.own = own
+        self.also = {number for one in sums for number in one.also}
         self.rank = [0, *itertools.accumulate(number not in own for number in range(len(self.equations)))]
         self.places = [number for number in range(len(self.equations)) if number not in own]  # of the others, by rank
         order = {id(one): n for n, one in enumerate(sorted(sums, key=lambda one: one.adds[1] or 0))}
@@ -262,7 +304,7 @@ class _Collapse:
             for _, _, eq in sorted(self.before.get(number, ()), key=lambda item: item[:2]):
                 equations.append(eq)
                 numbers.append(number)
-            if number < len(self.equations):
+            if number < len(self.equations) and number not in self.also:
                 equations.append(self.instead.get(number, self.equations[number]))
                 numbers.append(number)
         self.made.graph = graph.replace(equations=tuple(equations))
@@ -325,10 +367,25 @@ class _Collapse:
         """An equation in whose call the contribution is added."""
         maker = self.position.get(one.contributions[k])
         second = self.equations[one.adds[1] or 0]
+        later = self._later(one, k)
+        if later is not None:
+            inner = self._chain(second)
+            around, own = (self._chain(self.equations[number]) for number in later)
+            depth = len(inner) - (len(own) - len(around))
+            if 0 <= depth < len(inner) and own[: len(around)] == around:
+                return replace(second, call=inner[depth][0].parent)
         known = self.position.get(one.contributions[1])
         if maker is not None and known is not None and self.equations[known].call is second.call:
             return self.equations[maker]
         return second
+
+    def _later(self, one: Sums, k: int) -> tuple[int, int] | None:
+        """Of the first contribution of several that each turn has: where that of the next turn is added, and the one
+        behind it."""
+        if k > 0 or one.period == 1 or len(one.contributions) > RUN:
+            return None
+        first, second = one.adds[one.period : one.period + 2]
+        return None if first is None or second is None else (first, second)
 
     def _place(self, one: Sums, k: int, order: int) -> int:
         """Before which equation a contribution is added: as far behind what makes it as others are behind theirs."""
@@ -336,10 +393,15 @@ class _Collapse:
         number, follows = one.adds[other], one.adds[k + 1] if k + 1 < len(one.adds) else one.last
         made, known = self.position.get(one.contributions[k]), self.position.get(one.contributions[other])
         assert number is not None and follows is not None
-        if made is None or known is None:
+        later = self._later(one, k)
+        if later is not None:
+            rank = self.rank[follows] - (self.rank[later[1]] - self.rank[later[0]])
+        elif made is None or known is None:
             return follows
-        rank = self.rank[made] + self.rank[number] - self.rank[known]
-        place = self.places[rank] if rank < len(self.places) else len(self.equations)
+        else:
+            rank = self.rank[made] + self.rank[number] - self.rank[known]
+        made = -1 if made is None else made
+        place = self.places[max(rank, 0)] if rank < len(self.places) else len(self.equations)
         while place > made + 1 and place - 1 in self.own and self.order_of.get(place - 1, -1) > order:
             place -= 1
         return min(max(place, made + 1, number + 1 if k else 0), follows)

@@ -7,6 +7,7 @@ from tensorgraph.graph.graph import Change, Graph
 from tensorgraph.graph.inline import inline
 from tensorgraph.graph.size_reads import SizeReads
 from tensorgraph.passes.dead_code import dead_code
+from tensorgraph.passes.placing import outside
 from tensorgraph.passes.rewrite import Log
 from tensorgraph.passes.symbolic import Note, Symbolic
 
@@ -20,7 +21,8 @@ def differentiate(graph: Graph) -> Graph:
     ----------
     graph : Graph
         Its ``gradients`` equations (of ``backward()``, `tensorgraph.gradients` and the transforms) are expanded by the
-        ops' own derivative rules, in the order in which the engine's backward pass runs them.
+        ops' own derivative rules, in the order in which the engine's backward pass runs them; the
+        gradients of several calls are added up where these are called.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def differentiate(graph: Graph) -> Graph:
 
 def used(written: Graph, graph: Graph) -> Graph:
     """Of a graph with its gradients written out what is used."""
-    result = dead_code(written, gradients_only=True)
+    result = outside(dead_code(written, gradients_only=True))
     return result.replace(changes=(*graph.changes, *_changes(graph, result))).check()
 
 

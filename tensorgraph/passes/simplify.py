@@ -17,6 +17,7 @@ from tensorgraph.passes.common import Common, equal_constants
 from tensorgraph.passes.constants import Folding
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.facts import Facts, differentiated
+from tensorgraph.passes.placing import before as placed
 from tensorgraph.passes.rewrite import Log, nearest, rebuilt, replaced_in
 from tensorgraph.passes.rules import Rule, attempt
 
@@ -81,16 +82,19 @@ def simplify(graph: Graph, *, without: str | Iterable[str] = ()) -> Graph:
     off = switched_off(without)
     log = Log(graph, "simplify")
     rules = _Rules(off)
+    shared: set[Var] = set()  # what was computed several times
     while True:
         before = len(log.changes)
-        graph = _Sweep(graph, off, rules, log).run()
+        graph = _Sweep(graph, off, rules, log, shared).run()
         if "dead_code.unused" not in off:
             graph = _alive(graph, log)
         if len(log.changes) == before:
             break
     if not log.changes:
         return graph
-    return graph.replace(changes=(*graph.changes, *log.changes)).check()
+    _, between = differentiated(graph)
+    shared -= {out for eq in graph.equations if id(eq) in between for out in eq.outputs}
+    return placed(graph, shared).replace(changes=(*graph.changes, *log.changes)).check()
 
 
 def compares_sizes(
@@ -160,11 +164,12 @@ class _Rules(dict[Op, list[tuple[str, Rule]]]):
 class _Sweep:
     """Once over the equations, in order: each is looked at when what it reads is final."""
 
-    def __init__(self, graph: Graph, off: frozenset[str], rules: _Rules, log: Log) -> None:
+    def __init__(self, graph: Graph, off: frozenset[str], rules: _Rules, log: Log, shared: set[Var]) -> None:
         self.graph = graph
         self.off = off
         self.rules = rules
         self.log = log
+        self.shared = shared
         self.asked, self.between = differentiated(graph)
         self.facts = Facts(graph, self.asked)
         self.folding = Folding(graph, self.facts, off)
@@ -207,6 +212,7 @@ class _Sweep:
         earlier = self.common.seen(eq)
         if earlier is None:
             return eq
+        self.shared.update(earlier.outputs)
         self.log.note("common.subexpression", eq, ", ".join(map(self.log.text, earlier.outputs)), eq.source)
         self.by.update(zip(eq.outputs, earlier.outputs, strict=True))
         return None

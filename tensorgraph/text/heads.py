@@ -19,7 +19,7 @@ from tensorgraph.graph.equation import CellDecl, is_number
 from tensorgraph.graph.graph import Var, is_literal
 from tensorgraph.graph.outline import Outline
 from tensorgraph.graph.signatures import starts_anywhere
-from tensorgraph.graph.statements import Definition, Instance, Member
+from tensorgraph.graph.statements import Assignment, Definition, Instance, Member
 from tensorgraph.text.literals import aval_text, literal_text, quoted
 from tensorgraph.text.names import identifier
 from tensorgraph.text.structure import grouped, places, tree_text
@@ -112,6 +112,7 @@ class Head:
         own = [member for member in definition.members if type(member.value) is Var]
         cells = {member.path: definition.decls[member.value] for member in own}
         self.told = cells if told is None else told
+        self.written = {one.cell for one in definition.statements() if isinstance(one, Assignment)}
         self.given_names = self._name_parameters()
         self._declare_members()
         self._declare_parameters()
@@ -178,7 +179,7 @@ class Head:
         name = self.definition.names.get(tree)
         if name is None and tree in self.definition.decls:
             name = self.definition.decls[tree].path.rpartition(".")[2]
-        return name or "v"
+        return name if name and not name.isdigit() else "v"
 
     def _reach(self, tree: Any, place: str) -> None:
         """How what is inside an argument is written."""
@@ -203,7 +204,7 @@ class Head:
 
     def _type_of(self, place: int, tree: Any) -> str:
         """The type of an argument, where all calls agree on one."""
-        if type(tree) is not Var or tree in self.definition.decls:
+        if type(tree) is not Var or tree in self.written:
             return ""
         if is_number(tree):
             return str(tree.aval)

@@ -46,6 +46,7 @@ BASES = ((11, 13, 17, 19, 23, 29), (12, 20, 28, 36, 44, 52), (16, 32, 48, 64, 80
          (4,), (3,), (2,), (1,), (7,), (28,), (32,), (784,))  # fmt: skip
 SHORT = (5, 7, 6, 9, 8, 10)  # where the first graph is long for loops over a size
 LARGER = (19, 23, 29, 31, 37, 41)  # turns of loops: sums of more than sixteen are added up in several runs
+NESTED = (7, 9, 8, 10, 11, 12)  # of loops in loops, which have the product of these
 
 
 def traced(function: Callable[..., Any], examples: Sequence[Any], keywords: Mapping[str, Any]) -> Template:
@@ -230,7 +231,8 @@ def _later(sample: Sample, make: Made, dims: Sequence[str], types: Iterable[Any]
     """What a pass makes of a template with loops over a size: told when its text is asked for: that takes long."""
 
     def tell() -> Template:
-        larger = {dim: LARGER[i % len(LARGER)] for i, dim in enumerate(dims)}
+        turns = NESTED if sum(_grows(make, *sample, (dim,)) for dim in dims) > 1 else LARGER
+        larger = {dim: turns[i % len(turns)] for i, dim in enumerate(dims)}
         begin = sample
         with contextlib.suppress(Exception):  # there may be none
             begin = larger, make(larger)
@@ -279,15 +281,15 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
         raise
 
 
-def _grows(make: Made, sizes: Mapping[str, int], first: Graph) -> bool:
-    """Whether there are more equations at a larger size.
+def _grows(make: Made, sizes: Mapping[str, int], first: Graph, dims: Iterable[str] = ()) -> bool:
+    """Whether there are more equations at a larger size, of these dimensions or any.
 
     Raises
     ------
     SizeError
         Where there are, and other arrays are captured there.
     """
-    for dim in sizes:
+    for dim in dims or sizes:
         try:
             graph = make({**sizes, dim: sizes[dim] + 1})
         except Exception:  # there may be none

@@ -65,8 +65,9 @@ class Names:
             for k in range(2, 9):
                 yield f"{dim}//{k}", [size // k for size in column[dim]]
                 yield f"({dim}+{k - 1})//{k}", [(size + k - 1) // k for size in column[dim]]
-                for more in (-4, -3, -2, -1, 1, 2, 3, 4):
+                for more in (-1, 1, -2, 2, -3, 3, -4, 4):
                     yield f"({dim}{more:+d})//{k}", [(size + more) // k for size in column[dim]]
+                for more in (-4, -3, -2, -1, 1, 2, 3, 4):
                     yield f"({dim}{more:+d})//{k}+1", [(size + more) // k + 1 for size in column[dim]]
         for count in (2, 3):
             for several in combinations_with_replacement(dims, count):
