@@ -49,6 +49,9 @@ SMALL = frozenset([(2, 2), (2, 1), (1, 2)])
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 # numbers of two stacks of matrices from which their products are made by kernels
 SEVERAL = 512
+# multiplications of two matrices from which their product is: what is gained below is too little for the tenth of a
+# second that a process takes to have machine code
+MANY = 1 << 20
 
 
 def _is_thin(a: Any, b: Any) -> bool:
@@ -74,9 +77,9 @@ def _long_product(a: Any, b: Any) -> Any:
 
 
 @functools.cache
-def _several_products() -> Callable[..., Any]:
-    """Products of stacks of matrices, by the kernels of `matmul` where they are not so large that BLAS is faster: NumPy
-    asks it for one after the other, in one thread."""
+def _kernel_products() -> Callable[..., Any]:
+    """Products of stacks of matrices, and of two of some size, by the kernels of `matmul` where these are not so large
+    that BLAS is faster: NumPy asks it for those of a stack one after the other, in one thread."""
     return direct_forward(matmul, np.matmul)
 
 
@@ -89,12 +92,14 @@ def matrix_product(a: Any, b: Any) -> Any:
             if a.ndim > 2 and a.shape[-1] == 1 and b.ndim > 2 and b.shape[-2] == 1:
                 return outer(a, b)
             has_kernels = a.size + b.size >= SEVERAL and modes.current().implementation == "fused"
-            return _several_products()(a, b) if has_kernels else np.matmul(a, b)
+            return _kernel_products()(a, b) if has_kernels else np.matmul(a, b)
         if a.size >= LONG and _is_thin(a, b):
             return _long_product(a, b)
         if a.size >= LONG and a.ndim <= 2 >= b.ndim and a.size == a.shape[-1] == b.size == b.shape[0]:
             products = vector_products(a.reshape(-1), b.reshape(-1))
             return np.asarray(products).reshape(a.shape[:-1] + b.shape[1:])
+        if a.ndim == 2 == b.ndim and a.shape[0] * b.size >= MANY and modes.current().implementation == "fused":
+            return _kernel_products()(a, b)
         return np.matmul(a, b)
     kind = settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype])
     return np.matmul(a.astype(kind, copy=False), b.astype(kind, copy=False))

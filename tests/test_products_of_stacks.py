@@ -1,4 +1,6 @@
-"""Eager products of stacks of matrices, on the kernels of compiled functions: NumPy calls BLAS for each matrix."""
+"""Eager products of stacks of matrices, for each of which NumPy calls BLAS, and of two large ones, on the kernels of
+compiled functions.
+"""
 
 import numpy as np
 import pytest
@@ -26,6 +28,10 @@ def drawn(shape, dtype, seed=0):
 @pytest.mark.parametrize(("left", "right"), SHAPES)
 def test_every_stack(left, right, dtype, monkeypatch):
     monkeypatch.setattr(contraction, "SEVERAL", 0)
+    check(left, right, dtype)
+
+
+def check(left, right, dtype):
     a, b = 3 * drawn(left, dtype), 3 * drawn(right, dtype, 1)
     a, b = a.astype(dtype), b.astype(dtype)
     expected = np.matmul(a.astype("f8"), b.astype("f8"))
@@ -37,16 +43,34 @@ def test_every_stack(left, right, dtype, monkeypatch):
         assert_close(found, expected, scale=np.matmul(abs(a.astype("f8")), abs(b.astype("f8"))) + 1e-30)
 
 
+PAIRS = [
+    ((64, 30), (30, 50)), ((1, 300), (300, 7)), ((7, 300), (300, 1)), ((9, 0), (0, 9)), ((0, 9), (9, 9)),
+    ((1, 1), (1, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64"])
+@pytest.mark.parametrize(("left", "right"), PAIRS)
+def test_every_pair(left, right, dtype, monkeypatch):
+    monkeypatch.setattr(contraction, "SMALL", frozenset())
+    monkeypatch.setattr(contraction, "MANY", 0)
+    check(left, right, dtype)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_layout(dtype):
-    a, b = drawn((6, 20, 17), dtype), drawn((6, 17, 11), dtype, 1)
+@pytest.mark.parametrize("stack", [(6,), ()])
+def test_every_layout(dtype, stack, monkeypatch):
+    monkeypatch.setattr(contraction, "SMALL", frozenset())
+    monkeypatch.setattr(contraction, "MANY", 0)
+    a, b = drawn((*stack, 20, 17), dtype), drawn((*stack, 17, 11), dtype, 1)
     expected = np.matmul(a, b)
 
     def layouts(x):
         wide = np.zeros([2 * n for n in x.shape], dtype)
-        wide[::2, ::-2, 1::2] = x
-        turned = np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2)
-        return [x, turned, np.asfortranarray(x), wide[::2, ::-2, 1::2], x.astype(x.dtype.newbyteorder())]
+        apart = wide[..., ::-2, 1::2] if x.ndim == 2 else wide[::2, ::-2, 1::2]
+        apart[...] = x
+        turned = np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
+        return [x, turned, np.asfortranarray(x), apart, x.astype(x.dtype.newbyteorder())]
 
     for left in layouts(a):
         for right in layouts(b):
@@ -66,12 +90,13 @@ def test_what_is_not_finite_stays_in_its_matrix():
 
 
 @pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
-def test_threads_and_compiling_change_no_bit():
-    a, b = (tg.tensor(drawn((40, 60, 60), "float32", k), requires_grad=True) for k in (0, 1))
-    g = tg.tensor(drawn((40, 60, 60), "float32", 2))
+@pytest.mark.parametrize("shape", [(40, 60, 60), (130, 130)])
+def test_threads_and_compiling_change_no_bit(shape):
+    a, b = (tg.tensor(drawn(shape, "float32", k), requires_grad=True) for k in (0, 1))
+    g = tg.tensor(drawn(shape, "float32", 2))
 
     def pulled(a, b):
-        return tg.gradients((tg.einsum("bij,bjk->bik", a, b) * g).sum(), (a, b))
+        return tg.gradients((tg.einsum("...ij,...jk->...ik", a, b) * g).sum(), (a, b))
 
     before, found = jit.num_threads(), []
     try:
@@ -80,6 +105,7 @@ def test_threads_and_compiling_change_no_bit():
             found.append([(a @ b).numpy(), *[d.numpy() for d in pulled(a, b)]])
     finally:
         jit.set_num_threads(before)
+    assert len(shape) > 2 or shape[0] ** 3 >= contraction.MANY
     found.append([tg.compile(lambda a, b: a @ b, exact=True)(a, b).numpy(),
                   *[d.numpy() for d in tg.compile(pulled, exact=True)(a, b)]])  # fmt: skip
     for other in found[1:]:
@@ -87,9 +113,10 @@ def test_threads_and_compiling_change_no_bit():
             assert_same(x, y)
 
 
-def test_what_does_not_fit_is_refused():
+@pytest.mark.parametrize("shape", [(8, 16, 9), (400, 399)])
+def test_what_does_not_fit_is_refused(shape):
     with pytest.raises(ValueError, match=r"matmul.*last axis of a"):
-        tg.tensor(np.ones((8, 16, 9))) @ tg.tensor(np.ones((8, 16, 9)))
+        tg.tensor(np.ones(shape)) @ tg.tensor(np.ones(shape))
 
 
 MET = [
