@@ -49,6 +49,8 @@ CASES: dict[str, tuple[Any, Any, str]] = {
     "negative powers of integers": (lambda: tg.tensor([2]) ** -1, ValueError, "negative integer powers"),
     "an integer that does not fit": (lambda: tg.ones((2,), dtype="int8") + 1000, (ValueError, OverflowError), "1000"),
     "None": (lambda: x() + None, TypeError, "expected a tensor, got None"),
+    "None in a list": (lambda: tg.stack([x(), None]), TypeError, "expected tensors, got None for number 1 of 2"),
+    "None joined": (lambda: tg.concatenate([None, x()]), TypeError, "expected tensors, got None for number 0 of 2"),
     "text": (lambda: x() + "a", TypeError, "expected numbers"),
     "complex": (lambda: x() * 1j, TypeError, "complex.*real and imaginary"),
     "complex data": (lambda: tg.tensor([1j]), TypeError, "complex"),

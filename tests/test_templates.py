@@ -435,3 +435,13 @@ def test_numbers_that_a_text_makes_of_sizes_do_not_keep_it_from_passes():
         assert change(template).at(N=7) == change(template.at(N=7))
     with pytest.raises(SizeError, match="an array that is captured depends on a size"):
         template.simplify().text()
+
+
+def test_what_a_template_has_at_one_size_alone_is_told():
+    template = tg.trace(lambda x, y: x * 2.0 + y, tg.f32["N", 3], tg.f32["M", 1, 1])
+    with pytest.raises(AttributeError, match=r"has it, template\.at\(N=\.\.\., M=\.\.\.\)\.equations$"):
+        template.equations  # noqa: B018
+    assert not hasattr(template, "nothing_of_it")
+    for sizes in ({}, {"N": 3}, {"N": 3, "M": 2, "K": 1}):
+        with pytest.raises(TypeError, match=r"is a number for sizes \(N=\.\.\., M=\.\.\.\), got"):
+            template.cost().flops(**sizes)

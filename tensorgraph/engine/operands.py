@@ -229,6 +229,9 @@ def converted(declared: Op, raw: Sequence[Any], copy: bool) -> list[Any]:
             if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
                 raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
             items = [convert(v, what, copy, raw) for v in (weak_items(value) if declared.kind is listing else value)]
+            empty = next((n for n, v in enumerate(items) if v is None), None)
+            if empty is not None:
+                raise TypeError(f"{what()}: expected tensors, got None for number {empty} of {len(items)}")
             inputs.append([wrap(array_beside(v, raw)) if type(v) in SCALARS else v for v in items])
         elif value is None and name not in declared.signature.optional:
             raise TypeError(f"{what()}: expected a tensor, got None")

@@ -41,3 +41,11 @@ class Exampled(Drawable):
     def explain(self) -> Any:
         """What passes changed, of some instance: see `Graph.explain`."""
         return self.example().explain()
+
+    def __getattr__(self, name: str) -> Any:
+        from tensorgraph.graph.graph import Graph
+
+        there = hasattr(Graph, name) or name in Graph.__dataclass_fields__
+        sizes = ", ".join(f"{dim}=..." for dim in self.__dict__.get("dims", ()))
+        remedy = f": it is a graph for each size, which has it, template.at({sizes}).{name}" if there else ""
+        raise AttributeError(f"a template has no attribute {name!r}{remedy}", name=name, obj=self)

@@ -39,6 +39,9 @@ class Polynomial:
 
     def __call__(self, **sizes: int) -> Any:
         """The number at these sizes."""
+        if sizes.keys() != {*self.dims}:
+            said = ", ".join(f"{dim}=..." for dim in self.dims)
+            raise TypeError(f"{self} is a number for sizes ({said}), got {', '.join(sizes) or 'none'}")
         values = [sizes[dim] for dim in self.dims]
         total = sum(
             (c * prod(v**p for v, p in zip(values, powers, strict=True)) for powers, c in self.terms.items()),

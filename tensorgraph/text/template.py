@@ -182,7 +182,7 @@ class Template(Exampled):
         made = self._made(sizes)
         if self._lifts or self._tell is not None:
             return made
-        said = self.said(sizes)
+        said = self._said(sizes)
         if made != said:
             raise SizeError(
                 f"{self.name} does something else at {written(sizes)} than at the sizes that its template was made "
@@ -190,7 +190,7 @@ class Template(Exampled):
             )
         return made
 
-    def said(self, sizes: Mapping[str, int]) -> Graph:
+    def _said(self, sizes: Mapping[str, int]) -> Graph:
         """The graph that the text is for these sizes."""
         try:
             return self._syntax.graph(self.name, self.arrays, self._types, sizes)

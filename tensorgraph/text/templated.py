@@ -366,7 +366,7 @@ def _from(
     except Exception:  # there is none: the function may refuse these sizes in any way
         pass
     else:
-        template.said(further) if lifts else template.at(**further)
+        template._said(further) if lifts else template.at(**further)
     template._made, template._lifts = make, lifts
     return template
 
