@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from large_programs import PROGRAMS, flat
 from test_viz_browser import IN_SIGHT
+from test_viz_formats import check_layout
 from viz_pages import chosen, needs_engine
 
 from tensorgraph.pages.palette import THEMES
@@ -22,7 +23,8 @@ NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
 SHAPE = re.compile(r'<(?:path|polygon)\b[^>]*? (?:d|points)="([^"]*)"')
 GROUP = re.compile(r'<g id="[^"]*" class="(node|cluster|edge)">\s*<title>([^<]*)</title>(.*?)</g>', re.S)
 IN_PARTS = [("transformer step", "op"), ("gan step", "op"), ("maml step", "op"), ("residual step", "op"),
-            ("transformer forward", "module"), ("gan step", "compiled"), ("residual step", "compiled")]  # fmt: skip
+            ("transformer forward", "module"), ("gan step", "training"), ("attention step", "training"),
+            ("gan step", "compiled"), ("residual step", "compiled")]  # fmt: skip
 
 
 def engine_svg(drawing):
@@ -58,6 +60,8 @@ def test_every_box_frame_and_edge_is_there(engine, name, level):
     for edge in drawing.edges:
         if not edge.cut:
             assert reached(edge.tail, edge.head, ways, boxes), (edge.tail, edge.head)
+    if level == "training":  # whose frames are bars
+        return
     inside = {(node.group, part[node.id]) for node in drawing.nodes if node.group}
     for group in drawing.groups:
         own = sorted(n for g, n in inside if g == group.id)
@@ -131,7 +135,8 @@ def test_only_what_could_not_be_read_is_in_parts():
 
 def test_a_drawing_that_cannot_be_read_says_so():
     graph = PROGRAMS["gan step"]()
-    (note,) = [note for note in draw(graph, level="training").notes if " px " in note]
+    deep = PROGRAMS["flat"](800)
+    (note,) = [note for note in draw(deep, level="op", expand=True).notes if " px " in note]
     assert re.fullmatch(r"words are \d px high on a screen of 1920 by 1080: level='auto' draws less, .*", note)
     assert not any(" px " in note for note in draw(graph).notes)
     assert any(" px " in note for note in draw(graph, level="op", size=(400, 300)).notes)
@@ -177,3 +182,24 @@ def test_long_notes_are_said_whole():
     said = re.findall(r">([^<>]*note[^<>]*|short)<", drawing.dot())
     assert " ".join(said) == " ".join(drawing.notes) and max(map(len, said)) <= 110 and len(said) == 4
     assert extent(drawing)[1] > extent(replace(drawing, notes=("short",)))[1] + 30
+
+
+def test_on_a_page_the_bar_of_a_frame_can_be_chosen_in_every_part(browser, engine, tmp_path):
+    drawing = draw(PROGRAMS["gan step"](), level="training")
+    drawing.save(tmp_path / "step.html")
+    browser.window(1280, 800)
+    browser.open(tmp_path / "step.html")
+    ids = browser.run("[...document.querySelectorAll('#stage .cluster')].map(e => e.id.replace(/^v0-/, ''))")
+    assert sorted(ids) == sorted(group.id for group in drawing.groups)
+    at = browser.run("""(() => {
+      const words = document.querySelector('#stage .cluster text').getBoundingClientRect();
+      return [words.x + words.width / 2, words.y + words.height / 2];
+    })()""")
+    browser.click(*at)
+    assert chosen(browser) in {group.path for group in drawing.groups} and browser.complaints() == []
+
+
+@needs_engine
+@pytest.mark.parametrize(("name", "level"), IN_PARTS)
+def test_on_a_page_lines_join_what_the_drawing_joins(name, level):
+    check_layout(draw(PROGRAMS[name](), level=level))

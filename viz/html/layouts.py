@@ -132,7 +132,12 @@ def slim(svg: str, prefix: str, drawing: Drawing) -> str:
         if edge is not None:  # its words
             return f'<g class="words" data-tails="{edge.tail}" data-heads="{edge.head}">'
         frame = lines.frame(id)  # in a drawing that has a bar in its place, its title is what can be opened
-        return f'<g class="cluster" id="{prefix}{frame}">' if id == f"t{frame}" else "<g>"
+        if frame is None or id != f"t{frame}":
+            return "<g>"
+        if frame in begun:
+            return f'<g class="more" data-of="{frame}">'
+        begun.add(frame)
+        return f'<g class="cluster" id="{prefix}{frame}">'
 
     body = named.sub(group, body)
     body = re.sub(r'<g id="[^"]*" class="graph"', '<g class="graph"', body)

@@ -141,7 +141,7 @@ class Rows:
             if (len(spanned) < 2 and group.count == 1) or any(len(first[r]) != 1 for r in spanned):
                 continue
             for r in spanned:
-                name = f"b{group.id}r{r}"
+                name = f"t{group.id}" if r == spanned[0] else f"b{group.id}r{r}"  # the first is its title
                 self.bars[group.id].append(name)
                 self.outside[first[r][0]].append(Point(name, "bar"))
 

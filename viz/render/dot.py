@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -145,7 +145,10 @@ class Writer:
         return "\n".join([*self.lines, "}"]) + "\n"
 
     def body(
-        self, top: str | None, inside: dict[str | None, list[Node]], children: dict[str | None, list[Group]]
+        self,
+        top: str | None,
+        inside: Mapping[str | None, Sequence[Node]],
+        children: Mapping[str | None, Sequence[Group]],
     ) -> None:
         """Boxes, then groups with theirs; an explicit stack, for scopes may nest deeply."""
         points: dict[str, dict[str, Exit]] = defaultdict(dict)

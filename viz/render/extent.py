@@ -12,7 +12,7 @@ from tensorgraph.viz.model.rails import RIGHT, Rows
 from tensorgraph.viz.render.columns import BELOW, BETWEEN, columns, height, width
 from tensorgraph.viz.render.metrics import room
 
-__all__ = ["FRAME", "LABELLED", "LINE", "SCREEN", "SHORT", "extent", "header", "note_lines"]
+__all__ = ["FRAME", "LABELLED", "LINE", "SCREEN", "SHORT", "WORDS", "extent", "header", "note_lines"]
 
 SCREEN = (1440.0, 797.0)  # points: 1920 by 1080 pixels, for estimates fall short a little
 SHORT = 0.98  # the same of any size
@@ -97,7 +97,7 @@ def _mirrored(drawing: Drawing, rows: Rows) -> tuple[float, float]:
     )
     saved: dict[int, float] = defaultdict(float)  # words of what is kept, beside one another where a row has several
     for edge in drawing.edges:
-        if edge.role == "saved" and edge.rows:
+        if edge.role == "saved" and edge.rows and not edge.cut:
             saved[rows.rank[rows.row[edge.head]]] += max(room(row.text, WORDS) for row in edge.rows)
     passing = [len(points) for side in (rows.outside, rows.left, rows.right) for points in side.values()]
     wide = sum(parts) + max(saved.values(), default=0.0) + 2 * BETWEEN + BESIDE * max(passing, default=0)

@@ -7,16 +7,20 @@ many boxes, has no such place: here frames go on in the next part, and as many l
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 
 from tensorgraph.viz.model.budget import ranks
 from tensorgraph.viz.model.drawing import Drawing
-from tensorgraph.viz.render.columns import BELOW, PAGE, POINTS, SMALL, broken, height, width
-from tensorgraph.viz.render.extent import FRAME, LABELLED, LINE, SCREEN, SHORT, extent, header
+from tensorgraph.viz.render.columns import BELOW, BETWEEN, PAGE, POINTS, SMALL, broken, height, width
+from tensorgraph.viz.render.extent import FRAME, LABELLED, LINE, SCREEN, SHORT, WORDS, extent, header
+from tensorgraph.viz.render.metrics import room
 
-__all__ = ["BESIDE", "LANE", "TEN", "TRACK", "parts_of", "pixels", "scales"]
+__all__ = ["BESIDE", "CONTINUED", "LANE", "TEN", "TRACK", "gains", "parts_of", "pixels", "scales", "within"]
 
-FEWEST = 8  # boxes that are worth several parts
+CONTINUED = ", continued"  # of the title of a frame
+TITLES = 0.8  # of the width of a bar's title, that is beside the boxes
+FEWEST, MOST_BOXES = 8, 400  # boxes that are worth several parts, and that several parts have room for
 TEN = 10.0  # pixels that words are high where a drawing shrinks to `SMALL`
 MOST, MOST_IN_ORDER = 6, 16
 # lines and frames that may go on where a part ends: as few as lead to words that can be read
@@ -35,11 +39,11 @@ def scales(drawing: Drawing) -> tuple[float, float]:
 
 def pixels(drawing: Drawing) -> float:
     """How high words are where the drawing fills a screen, or its size."""
-    return TEN / SMALL * _scale(drawing, *_size(drawing, not is_mirrored(drawing)))
+    return TEN / SMALL * _scale(drawing, *_size(drawing, True))
 
 
 def _size(drawing: Drawing, in_parts: bool) -> tuple[float, float]:
-    if not in_parts:
+    if not in_parts or not drawing.nodes:
         return extent(drawing)
     sizes = _Sizes(drawing)
     ends = _ends(drawing, sizes)
@@ -51,13 +55,32 @@ def _scale(drawing: Drawing, wide: float, high: float) -> float:
     return min(across / wide, down / high)
 
 
-def is_mirrored(drawing: Drawing) -> bool:
-    return any(node.role == "gradient" and node.twin for node in drawing.nodes)
+def gains(drawing: Drawing, wide: float, high: float) -> bool:
+    """Whether a drawing of which the parts take up so much is easier to read so."""
+    return _scale(drawing, wide, high) > _scale(drawing, *extent(drawing)) or drawing.in_order
+
+
+def within(drawing: Drawing, inside: Container[str]) -> Drawing:
+    """A part of a drawing by itself: these boxes, their frames and the lines between them; all edges keep their
+    positions."""
+    nodes = tuple(node for node in drawing.nodes if node.id in inside)
+    parent = {group.id: group.parent for group in drawing.groups}
+    here: set[str | None] = {None}
+    for node in nodes:
+        frame = node.group
+        while frame not in here:
+            here.add(frame)
+            frame = parent[frame]  # type: ignore[index]
+    edges = tuple(e if e.tail in inside and e.head in inside else replace(e, cut=True) for e in drawing.edges)
+    groups = tuple(group for group in drawing.groups if group.id in here)
+    return replace(
+        drawing, title="", legend=(), notes=(), direction="down", nodes=nodes, edges=edges, groups=groups
+    )  # fmt: skip
 
 
 def parts_of(drawing: Drawing) -> dict[str, int]:
     """The part of each box, from 0; empty where the drawing is laid out as a whole."""
-    if drawing.direction != "auto" or is_mirrored(drawing) or len(drawing.nodes) < FEWEST:
+    if drawing.direction != "auto" or len(drawing.nodes) < FEWEST:
         return {}
     sizes = _Sizes(drawing)
     ends = _ends(drawing, sizes)
@@ -75,6 +98,8 @@ def _screen(drawing: Drawing) -> tuple[float, float]:
 
 def _ends(drawing: Drawing, sizes: _Sizes) -> list[int]:
     """The ranks after which a part ends, but for the last one: as few as let the words be read."""
+    if len(drawing.nodes) > MOST_BOXES and not drawing.in_order:
+        return []
     largest = _scale(drawing, *(sizes.of([sizes.last]) if drawing.in_order else extent(drawing)))
     if largest >= SMALL:
         return []
@@ -96,6 +121,8 @@ class _Sizes:
 
     def __init__(self, drawing: Drawing) -> None:
         self.drawing = drawing
+        self.mirrored = any(node.role == "gradient" and node.twin for node in drawing.nodes)
+        self.known: dict[tuple[int, int], tuple[float, float]] = {}  # sizes of parts
         self.rank = ranks(drawing)
         least = min(self.rank.values())
         self.rank = {box: at - least for box, at in self.rank.items()}
@@ -139,9 +166,28 @@ class _Sizes:
             at for at in range(self.last) if len(self.passing[at]) <= lines and open_frames[at] <= frames
         ]  # fmt: skip
 
+    def alone(self, begin: int, end: int) -> tuple[float, float]:
+        """Of these ranks of a mirrored drawing."""
+        if (begin, end) not in self.known:
+            some = within(self.drawing, {box for box, at in self.rank.items() if begin <= at <= end})
+            wide, high = extent(some)
+            titles = [group.rows[0].text for group in some.groups if len(self.spans[group.id]) > 1]
+            wide += sum(room(f"{title}{CONTINUED}", WORDS, True) for title in titles) * TITLES
+            self.known[begin, end] = wide, high - header(some)
+        return self.known[begin, end]
+
     def of(self, ends: Sequence[int]) -> tuple[float, float]:
         """Width and height of the drawing whose parts end there."""
         across, down, begin = 0.0, 0.0, 0
+        if self.mirrored:
+            for end in ends:
+                wide, high = self.alone(begin, end)
+                lines = len(self.passing[end]) if end < self.last else 0
+                beside = min((len(self.passing[at]) for at in range(begin, end)), default=1) - 1
+                across += wide + BESIDE + LANE * 2 * lines + BETWEEN * beside
+                down = max(down, high + 2 * TRACK * (lines + 2))
+                begin = end + 1
+            return across, down + header(self.drawing)
         for end in ends:
             frames = [group for group, span in self.spans.items() if any(begin <= at <= end for at in span)]
             deepest = max((self.depth[group] for group in frames), default=0)

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tensorgraph.pages.palette import THEMES, Palette
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node
 from tensorgraph.viz.render.dot import Writer, to_dot
 from tensorgraph.viz.render.engine import EngineError, run_engine
-from tensorgraph.viz.render.parts import BESIDE, LANE, TRACK, parts_of
+from tensorgraph.viz.render.mirrored import Mirrored
+from tensorgraph.viz.render.parts import BESIDE, CONTINUED, LANE, TRACK, gains, parts_of, within
 
 __all__ = ["AS_LAID_OUT", "layout"]
 
 AS_LAID_OUT = ("-Kneato", "-n2")  # nothing is placed anew
 CORNER = 5.0  # points by which the corners of lines between parts are rounded
-CONTINUED = ", continued"
 LAID_OUT = re.compile(r"^digraph tensorgraph \{\n(.*?)^\}$", re.S | re.M)
 # an engine begins a line for each of its attributes but the first, and labels hold no quotation marks
 PLACE = re.compile(r'((?:^\s*|\[)(?:pos|bb|lp)=")([^"]*)', re.M)
 PAIR = re.compile(r"(-?[\d.]+(?:e[-+]?\d+)?),(-?[\d.]+(?:e[-+]?\d+)?)")
+STATEMENT = re.compile(r"^\s*[a-z]+\d\w*(?::\w+)?(?: -> [a-z]+\d\w*(?::\w+)*)?(?=\t\[)", re.M)
+OWN = re.compile(r"\b(?:r\d+|tg\d+|bg\d+r\d+)\b")
 BOUNDS = re.compile(r'^\s*graph \[bb="[^",]*,[^",]*,([^",]*),([^"]*)"', re.M)
 POINT = re.compile(r'^\s*(w\d+[ab]\d+)\t\[[^\]]*?pos="([^",]*),([^"]*)"', re.M)
 
@@ -84,26 +86,16 @@ class _Part(Writer):
     def __init__(self, drawing: Drawing, colours: Palette, number: int, part: dict[str, int]) -> None:
         parent = {group.id: group.parent for group in drawing.groups}
         first: dict[str, int] = {}
-        here: set[str] = set()
         for node in drawing.nodes:
             inside = node.group
             while inside is not None:
                 first[inside] = min(first.get(inside, part[node.id]), part[node.id])
-                if part[node.id] == number:
-                    here.add(inside)
                 inside = parent[inside]
         self.whole, self.number, self.part = drawing, number, part
         self.passages = _passages(drawing, part)
-        some = replace(
-            drawing, title="", legend=(), notes=(), direction="down", in_order=drawing.in_order,
-            nodes=tuple(node for node in drawing.nodes if part[node.id] == number),
-            groups=tuple(_titled(g, CONTINUED if first[g.id] < number else "") for g in drawing.groups if g.id in here),
-            edges=tuple(
-                edge if part[edge.tail] == part[edge.head] == number else replace(edge, cut=True)
-                for edge in drawing.edges
-            ),
-        )  # fmt: skip
-        super().__init__(some, colours)
+        some = within(drawing, {box for box, at in part.items() if at == number})
+        groups = tuple(_titled(group, CONTINUED if first[group.id] < number else "") for group in some.groups)
+        super().__init__(replace(some, groups=groups), colours)
         self.exits = {i: replace(exit, id=f"{exit.id}p{number}") for i, exit in self.exits.items()}
         frame = {node.id: node.group for node in some.nodes}
         for passage in self.passages:  # how often a template is repeated stands by the point where it is entered
@@ -115,7 +107,10 @@ class _Part(Writer):
         return '""'
 
     def body(
-        self, top: str | None, inside: dict[str | None, list[Node]], children: dict[str | None, list[Group]]
+        self,
+        top: str | None,
+        inside: Mapping[str | None, Sequence[Node]],
+        children: Mapping[str | None, Sequence[Group]],
     ) -> None:
         k = self.number
         lows = [p.low(k) for p in self.passages if p.first <= k < p.last]
@@ -155,6 +150,14 @@ class _Part(Writer):
                     yield f"{passage.high(k)} -> {head} [{arrow} {look} weight=3 tailclip=false]"
 
 
+class _MirroredPart(_Part, Mirrored):
+    """One of a mirrored drawing, in which frames are bars and say how often they repeat."""
+
+    def __init__(self, drawing: Drawing, colours: Palette, number: int, part: dict[str, int]) -> None:
+        super().__init__(drawing, colours, number, part)
+        self.counts = {}
+
+
 def _titled(group: Group, more: str) -> Group:
     title = group.rows[0]
     return replace(group, rows=(replace(title, text=title.text + more), *group.rows[1:])) if more else group
@@ -174,14 +177,19 @@ def _look(passage: _Passage, c: Palette) -> str:
 
 
 def _in_parts(drawing: Drawing, colours: Palette, timeout: float, part: dict[str, int]) -> str:
-    writers = [_Part(drawing, colours, k, part) for k in range(max(part.values()) + 1)]
+    mirrored = {part[node.id] for node in drawing.nodes if node.role == "gradient" and node.twin}
+    numbers = range(max(part.values()) + 1)
+    writers = [(_MirroredPart if k in mirrored else _Part)(drawing, colours, k, part) for k in numbers]
     label = Writer(drawing, colours).header()
     head = f"digraph tensorgraph {{\ngraph [labelloc=t labeljust=l label={label}]\na [shape=point]\n}}\n"
     output = run_engine(head + "".join(writer.dot() for writer in writers), "dot", timeout).decode("utf-8")
     found = LAID_OUT.findall(output.replace("\\\n", ""))
     if len(found) != len(writers) + 1:
         raise EngineError(f"the layout engine laid out {len(found)} of {len(writers) + 1} parts")
-    return _Sheet(found[1:], writers, _points(found[0], "lwidth"), _points(found[0], "lheight"), label).dot()
+    sheet = _Sheet(found[1:], writers, _points(found[0], "lwidth"), _points(found[0], "lheight"), label)
+    if not gains(drawing, sheet.width, sheet.top + sheet.header[1]):
+        raise EngineError("the parts take up more room than was thought")
+    return sheet.dot()
 
 
 def _points(text: str, name: str) -> float:
@@ -242,7 +250,8 @@ class _Sheet:
 
 
 def _moved(body: str, number: int, right: float, up: float) -> str:
-    """A part at its place, with frames of its own name."""
+    """A part at its place, with names of its own for frames, bars and the points that lines pass."""
+    body = STATEMENT.sub(lambda match: OWN.sub(rf"\g<0>p{number}", match[0]), body)
     body = re.sub(r"^\t(?:graph|node|edge) \[[^\]]*\];\n", "", body, flags=re.M)
     body = re.sub(r"^(\s*subgraph cluster_g\d+) ", rf"\1p{number} ", body, flags=re.M)
 

@@ -14,7 +14,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge
 
 __all__ = ["Lines", "name_of"]
 
-OF_EDGE = re.compile(r"k(\d+)|w(\d+)[ab]\d*")  # words and points of an edge, by its position; exits are of several
+OF_EDGE = re.compile(r"k(\d+)|w(\d+)[ab]")  # words and points of an edge, by its position; exits are of several
 TITLE = re.compile(r'class="edge">\s*<title>([^<]*)</title>')
 
 
@@ -89,6 +89,6 @@ class Lines:
 
     def frame(self, name: str) -> str | None:
         """The group whose title or bar this is, in a drawing without frames."""
-        found = re.fullmatch(r"t(g\d+)|b(g\d+)r\d+", name)
+        found = re.fullmatch(r"t(g\d+)(?:p\d+)?|b(g\d+)r\d+(?:p\d+)?", name)
         group = (found[1] or found[2]) if found else None
         return group if group in self.frames else None
