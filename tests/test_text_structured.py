@@ -63,6 +63,24 @@ def test_any_program_comes_back_after_any_pass_and_prints_the_same(kind: str, se
 
 @pytest.mark.sampled(test=6, quick=1)
 @pytest.mark.parametrize("seed", SEEDS)
+def test_passes_do_the_same_to_what_a_text_was_read_as(seed: int) -> None:
+    graph = graph_of("grad", seed)
+    for one in () if graph is None else (graph, graph.differentiate()):
+        again = tg.parse(one.text(), tg.text.arrays_of(one))
+        for step in ("expand", "differentiate", "simplify", "differentiate, simplify"):
+            with quiet():
+                assert PASSES[step](again) == PASSES[step](one), step
+
+
+def test_what_a_reference_computes_and_a_derivative_does_not_read_is_left_out() -> None:
+    graph = graph_of("grad", 1)
+    assert graph is not None
+    written = graph.differentiate()
+    assert tg.parse(written.text()).expand() == written.expand()
+
+
+@pytest.mark.sampled(test=6, quick=1)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_any_program_runs_as_python(seed: int) -> None:
     graph = graph_of("grad", seed)
     if graph is not None:

@@ -20,7 +20,8 @@ def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
     ----------
     graph : Graph
     gradients_only : bool
-        Leave every equation that is no gradient's: neither a ``gradients`` equation nor one with an `Equation.origin`.
+        Leave every equation that is no gradient's and that the user made: no ``gradients`` equation, none with an
+        `Equation.origin`, none that a pass has put in the place of others.
 
     Returns
     -------
@@ -41,7 +42,7 @@ def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
     equations: list[Equation] = []
     for eq in reversed(graph.equations):
         deferred = eq.is_gradient
-        stays = eq.origin is None and not deferred and (gradients_only or may_refuse(eq))
+        stays = eq.origin is None and not deferred and ((gradients_only and eq.part is None) or may_refuse(eq))
         if needed.isdisjoint(eq.outputs) and not stays:
             continue
         kept = _asking(eq, needed) if deferred else eq
