@@ -300,13 +300,13 @@ class Template(Exampled):
     @cached_property
     def _keys(self) -> tuple[tuple[tuple[int, ...], Any], ...]:
         """The graphs at three fixed sizes, or those of them that there are: of a pass those that its text says."""
-        found = []
+        found: list[tuple[tuple[int, ...], Any]] = []
         for probe in FIXED:
             sizes = tuple(probe[i % len(probe)] for i in range(len(self.dims)))
             with contextlib.suppress(*self._unfit):
                 given = dict(zip(self.dims, sizes, strict=True))
-                told = self._lifts and self._tell is None and graph_said(self, given)
-                found.append((sizes, (told or self.at(**given)).key()))
+                told = graph_said(self, given) if self._lifts and self._tell is None else self.at(**given)
+                found += [] if told is None else [(sizes, told.key())]
             if len(found) == 3:
                 break
         return tuple(found) or ((tuple(self.fitting().values()), self.example().key()),)

@@ -38,6 +38,7 @@ from tensorgraph.text.template import Made, Template, graph_said, parse
 __all__ = ["TemplateCost", "lifted", "passed", "templated", "traced", "unfolded", "untold"]
 
 FOLDING = ("constants.folded", "constants.uniform")  # rules that may be left out
+BY_NUMBERS = (*FOLDING, "algebra.divide_by_power_of_two")  # those that do something at some sizes alone
 MOST_DOUBTS = 3  # times that more samples are taken, where floats may be told by several expressions
 MOST_EQUATIONS = 3_000  # of an instance that tells what its loops are
 NEAR = 30  # times a size at which a template is tried that is longer at larger sizes
@@ -178,6 +179,8 @@ def unfolded(
         try:
             plain = made(*FOLDING)
         except SizeError:  # it is not for constants that no text says it
+            with contextlib.suppress(SizeError):
+                return made(*BY_NUMBERS)
             return untold(template, types, method, steps, dict(without=off), why)
     with contextlib.suppress(SizeError):
         return made(FOLDING[0])

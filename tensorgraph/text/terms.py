@@ -38,6 +38,7 @@ class Names:
         key = ("float", *values)
         if key not in self.known:
             found = list(dict.fromkeys(name for name, given in self.ratios(values) if given == list(values)))
+            found = found or [name for name, _ in self.shares(values)]
             self.known[key] = found[0] if found else None
             for other in found[1:]:
                 self._doubt(found[0], other)
@@ -208,6 +209,18 @@ class Names:
             if min(below) > 0:
                 yield f"{text} / {other}", [n / m for n, m in zip(column, below, strict=True)]
         yield from self.of_whole(values)
+
+    def shares(self, values: tuple[float, ...]) -> Iterator[tuple[str, list[float]]]:
+        """Terms over a number or a dimension: ``(N//2) / 4``, ``(N//2) / M``."""
+        if not all(abs(v) < LARGEST for v in values):
+            return
+        below = [(str(k), [k] * len(values)) for k in FACTORS[1:]] + [*self.column.items()]
+        for text, column in below:
+            counts = tuple(round(v * n) for v, n in zip(values, column, strict=True))
+            if 0 not in column and all(c / n == v for c, n, v in zip(counts, column, values, strict=True)):
+                name = self.of(counts)
+                if name is not None:
+                    yield f"({name}) / {text}", list(values)
 
     def of_whole(self, values: tuple[float, ...]) -> Iterator[tuple[str, list[float]]]:
         """What is made of one whole number that a term gives, as of how many elements there are: ``1.0 / (M*(N//2))``,
