@@ -440,3 +440,14 @@ def test_one_tensor_given_twice_has_both_gradients() -> None:
                 run(*others)
                 found.append([a.grad.numpy().tolist() for a in (*others, held) if a.grad is not None])
             assert found[0] == found[1]
+
+
+def test_the_gradient_of_an_argument_goes_on_to_what_it_was_computed_from() -> None:
+    def f(x: Any) -> None:
+        (x**2).sum().backward()
+
+    for run in (f, tg.compile(f)):
+        for computed in (False, True, False):
+            leaf = tg.tensor(np.ones(3), requires_grad=True)
+            run(leaf * 2 if computed else leaf)
+            assert leaf.grad is not None and leaf.grad.numpy().tolist() == [8.0 if computed else 2.0] * 3

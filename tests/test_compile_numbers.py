@@ -99,6 +99,20 @@ def test_a_number_is_what_it_is(n: int) -> None:
         assert outcome(compiled, k) == outcome(ASKED[n], k)
 
 
+def test_a_size_is_what_it_is() -> None:
+    """Where its type is asked for, or code in C wants the number, the trace is of this size alone."""
+
+    def typed(x: Any) -> Any:
+        n = x.shape[0]
+        return x * (n if type(n) is int else -1)
+
+    for f, traces in ((typed, 2), (lambda x: x * len(json.dumps(x.shape[0])), 2), (lambda x: x * x.shape[0], 1)):
+        compiled = tg.compile(f)
+        for n in (3, 12, 3):
+            assert compiled(tg.ones(n)).numpy().tolist() == f(tg.ones(n)).numpy().tolist()
+        assert compiled.stats.traces == traces
+
+
 def test_a_number_that_is_computed_with_is_an_input() -> None:
     """Its kind may be asked for with `isinstance`, and no call with another number is traced."""
 

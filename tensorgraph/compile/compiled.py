@@ -27,10 +27,12 @@ from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.runner import Options
 from tensorgraph.compile.signatures import Leaves, Signature, arrays_of, difference
 from tensorgraph.compile.statistics import Statistics
-from tensorgraph.compile.tracing import Traced, trace_call
+from tensorgraph.compile.tracing import Traced, TypeAsked, trace_call
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
+from tensorgraph.engine.open_sizes import OpenSize
 from tensorgraph.engine.operands import Borrowed
+from tensorgraph.engine.tensor import TraceError
 from tensorgraph.engine.tree import leaf_paths, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.inline import inline
@@ -41,7 +43,12 @@ __all__ = ["Compiled", "RecompileError", "compile"]
 LOGGER = logging.getLogger("tensorgraph.compile")
 MOST_SIGNATURES, MOST_VARIANTS = 64, 8  # that are kept; the oldest goes first
 OFTEN = 8  # traces for what has changed, after which the log warns
-NUMBERS = (frozenset({int}), frozenset({int, float}))  # what is tried to be static where a trace needs numbers
+# what is tried to be static where a trace needs numbers: Python's, and the size of the batch
+NUMBERS: tuple[frozenset[type], ...] = (
+    frozenset({int}),
+    frozenset({int, float}),
+    frozenset({int, float, OpenSize}),
+)
 current = modes.current
 
 
@@ -285,7 +292,10 @@ class Compiled:
         for fixed in (self._fixed, *(more for more in NUMBERS if not more <= self._fixed)):
             if error is not None:
                 again = Leaves(args, keywords, fixed)
-                if again.signature == leaves.signature:
+                if OpenSize in fixed:
+                    if isinstance(error, TraceError) and not isinstance(error, TypeAsked):
+                        break  # sizes say themselves where they are looked at
+                elif again.signature == leaves.signature:
                     continue
                 leaves = again
             try:

@@ -115,13 +115,16 @@ class Entry:
 
     def adds_to_grads(self, tensors: Sequence[Any]) -> bool:
         """Whether an argument that the function leaves a gradient has one already, or is what has another one that it
-        leaves, as where one tensor is given twice: it was traced where neither was so."""
+        leaves, as where one tensor is given twice, or was computed, so that the gradient goes on from it: it was traced
+        where none of these was so."""
         places = [place - len(self.traced.found) for place, _ in self.traced.left if type(place) is int]
         if not places:
             return False
         given = [tensors[k] for k in places if isinstance(tensors[k], Tensor)]
         owners = [t._node for t in given] + [place for place, _ in self.traced.left if type(place) is not int]
-        return any(t.grad is not None for t in given) or len({*map(id, owners)}) < len(owners)
+        if any(t.grad is not None or type(t._node) is not Leaf for t in given):
+            return True
+        return len({*map(id, owners)}) < len(owners)
 
     def run(self, arrays: list[Any]) -> Any:
         """The results for a call's arrays, without history. The given ones are never a part of what comes back."""

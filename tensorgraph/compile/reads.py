@@ -25,6 +25,7 @@ ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 ANYWHERE = ATTRIBUTE | {"LOAD_SUPER_ATTR"}
 STORES = frozenset({"STORE_FAST", "DELETE_FAST"})
 WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
+OF_NUMBERS = frozenset({*dir(0), *dir(0.5)})
 BY_TYPE = frozenset({"type", "hasattr", "getattr"})
 BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__", "attrgetter", "methodcaller"})
 
@@ -166,9 +167,10 @@ def told_by_type(code: CodeType) -> tuple[str, ...]:
     """The variables of which the code asks more than a stand-in for a number can answer: their type, or an attribute
     that numbers lack."""
     found = [
-        chain.name for chain in chains(code)
-        if chain.root != "global" and chain.links and chain.links[0][0] and not hasattr(0.5, chain.links[0][1])
-    ]  # fmt: skip
+        chain.name
+        for chain in chains(code)
+        if chain.root != "global" and chain.links and chain.links[0][0] and chain.links[0][1] not in OF_NUMBERS
+    ]
     instructions = [i for i in instructions_of(code) if i.opname not in ("PUSH_NULL", "NULL")]
     asking = BY_TYPE | {"isinstance"} if "Tensor" in code.co_names else BY_TYPE
     for i, after in itertools.pairwise(instructions):

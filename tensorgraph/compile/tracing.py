@@ -19,6 +19,7 @@ from tensorgraph.compile.signatures import is_huge, is_said
 from tensorgraph.compile.watching import Watcher
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import UNSHARED, Cell, getrefcount
+from tensorgraph.engine.open_sizes import OpenSize
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import TraceError, wrap
 from tensorgraph.engine.tree import Treedef, flatten, tree_map, with_said
@@ -30,7 +31,7 @@ from tensorgraph.graph.trace import example_aval, trace
 from tensorgraph.graph.user_names import OUTSIDE, code_of
 from tensorgraph.jit.properties import cached_property
 
-__all__ = ["Traced", "name_of_leaf", "trace_call"]
+__all__ = ["Traced", "TypeAsked", "name_of_leaf", "trace_call"]
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 DRAWS = (
@@ -96,6 +97,10 @@ class Grads(dict[Any, Any]):
         return super().get(key, default)
 
 
+class TypeAsked(TraceError):
+    """The function asks for the type of what stands for a number or a size."""
+
+
 class Static:
     """What the function needs while it is traced, a Python number say: no input, but a part of the signature."""
 
@@ -106,7 +111,8 @@ class Static:
 def trace_call(
     function: Any, arguments: Arguments, fixed: frozenset[type] = frozenset(), known: Traced | None = None
 ) -> Traced:
-    """The trace of a call of a function, and what it depends on. Numbers of the types in `fixed` are static.
+    """The trace of a call of a function, and what it depends on. Numbers of the types in `fixed` are static, with
+    `OpenSize` the size of the batch too.
 
     `known` is a trace of a call that differs in shapes and dtypes alone, all of whose guards hold.
 
@@ -151,7 +157,7 @@ def _traced_call(
             found += missing  # it may have failed because it did not find them
             continue
         if watcher.numbers:
-            raise TraceError(f"{name_of_function(function)} asks for the type of the number {watcher.numbers[0]}")
+            raise TypeAsked(f"{name_of_function(function)} asks for the type of {watcher.numbers[0]}, a number")
         if drawn is not None:
             raise TraceError(DRAWS.format(name_of_function(function), drawn))
         if watcher.refusals:
@@ -239,7 +245,8 @@ class _Once:
             before = dict(self.grads)
             if fixed or any(type(leaf) is Static for leaf in flatten((args, keywords))[0]):
                 args, keywords = tree_map(lambda leaf: leaf.value if type(leaf) is Static else leaf, (args, keywords))
-            trace.sizes = self.sizes = _open_sizes(trace.inputs[len(self.found) :])
+            sizes = None if OpenSize in fixed else _open_sizes(trace.inputs[len(self.found) :])
+            trace.sizes = self.sizes = sizes
             given = [(value, flatten(value)) for value in (*args, *keywords.values())]
             try:
                 result = function(*args, **keywords)

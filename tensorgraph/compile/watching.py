@@ -57,6 +57,7 @@ from tensorgraph.compile.structure import is_plain
 from tensorgraph.compile.values import GETTERS, INDEXED, Values
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.numbers import TracedNumber
+from tensorgraph.engine.open_sizes import OpenSize
 from tensorgraph.engine.tape import INTERNAL
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.equation import Var
@@ -278,9 +279,9 @@ class Watcher(Values):
                 self.walk(here[chain.name], chain, code)
 
     def typed(self, frame: FrameType) -> None:
-        """Note variables that are numbers, and of which the code asks what these are."""
+        """Note variables that are numbers or sizes, and of which the code asks what these are."""
         for name in told_by_type(frame.f_code):
-            if type(frame.f_locals.get(name)) is TracedNumber:
+            if type(frame.f_locals.get(name)) in (TracedNumber, OpenSize):
                 self.numbers.append(f"{name} ({frame.f_code.co_filename}:{frame.f_lineno})")
 
     def method(self, code: CodeType, here: dict[str, Any]) -> None:
