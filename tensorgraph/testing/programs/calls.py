@@ -105,7 +105,7 @@ def finish(w: Writer, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any],
             args.append(show_number(item))
     while args and args[-1] == "None":
         args.pop()
-    if w.options.smooth and not op.differentiable and "flat" not in op.traits:
+    if w.options.differentiable and not op.differentiable and "flat" not in op.traits:
         read = {w.evaluate(expression(i)).dtype.kind for i in flat if isinstance(i, (Value, str))}
         if "f" in read and "f" in {a.dtype.kind for a in infer(w, op, operands, attrs) or ()}:
             return []  # floats made of floats without a derivative
