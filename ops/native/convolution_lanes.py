@@ -31,7 +31,7 @@ from tensorgraph.native.words import (
 from tensorgraph.ops.native.convolution_tiles import place_image, zeros
 from tensorgraph.ops.native.packing import DEPTH
 
-__all__ = ["PLACING", "VECS", "gather", "weigh_lanes"]
+__all__ = ["VECS", "gather", "weigh_lanes"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
 ROWS, PLACED = 8, False  # of these

@@ -11,14 +11,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
-from tensorgraph.native.places import Call
+from tensorgraph.native.places import Call, Place
 from tensorgraph.native.words import (
     called,
     load,
@@ -151,9 +151,10 @@ def drawn(w: Any, block: Any, blocks: Any) -> None:
         leave_state(after + 24 * s, key_0, key_1, number)
 
 
-def _places(call: Call, dtypes: Collection[Any]) -> list[Any] | None:
-    """The words of a draw: of the states, how many numbers each draws, these, the states after them, how many states,
-    and how many bytes of numbers each has. None where nobody wants the numbers, or there is no kernel for them."""
+def _places(call: Call, dtypes: Collection[Any]) -> tuple[Place, list[Any]] | None:
+    """The numbers of a draw, and its words: of the states, how many numbers each draws, these, the states after them,
+    how many states, and how many bytes of numbers each has. None where nobody wants the numbers, or there is no kernel
+    for them."""
     state, (out, after) = call.inputs[0], call.outputs
     if not state.is_contiguous or out is None or out.dtype not in dtypes:
         return None
@@ -161,30 +162,27 @@ def _places(call: Call, dtypes: Collection[Any]) -> list[Any] | None:
         after = call.scratch(state.shape, np.uint64, "random states")
     count = state.size // 3
     n = out.size // max(count, 1)
-    return [state.address(), n, out.address(), after.address(), count, n * out.dtype.itemsize]
+    return out, [state.address(), n, out.address(), after.address(), count, n * out.dtype.itemsize]
 
 
 def native_uniform(call: Call) -> bool:
     """Numbers in [0, 1)."""
-    words = _places(call, SINGLE_OR_DOUBLE)
-    if words is None:
+    places = _places(call, SINGLE_OR_DOUBLE)
+    if places is None:
         return False
-    (out, _) = call.outputs
-    assert out is not None
+    out, words = places
     call.run(kernel(uniform, out.dtype), words, 4 if out.size >= LARGE else 1)
     return True
 
 
 def native_normal(call: Call) -> bool:
     """Normal numbers."""
-    words = _places(call, SINGLE_OR_DOUBLE)
-    if words is None:
+    places = _places(call, SINGLE_OR_DOUBLE)
+    if places is None:
         return False
-    (out, _) = call.outputs
-    assert out is not None
+    out, words = places
     double = out.dtype == np.float64
-    table = layers(double)
-    own = generator_words(call, "random_standard_normal_fill" + ("" if double else "_f"))
+    table, own = layers(double), generator_words(call, f"random_standard_normal_fill{_suffix(out)}")
     if not table or own is None:
         return False
     words += [call.scratch((4 * GROUPS,), np.int64, "random words").address(), table]
@@ -192,31 +190,32 @@ def native_normal(call: Call) -> bool:
     return True
 
 
+def _suffix(out: Place) -> str:
+    """How the names of NumPy's routines for these numbers end."""
+    return "" if out.dtype == np.float64 else "_f"
+
+
 def native_exponential(call: Call) -> bool:
     """Exponential numbers."""
-    words = _places(call, SINGLE_OR_DOUBLE)
-    if words is None:
-        return False
-    (out, _) = call.outputs
-    assert out is not None
-    own = generator_words(call, "random_standard_exponential_fill" + ("" if out.dtype == np.float64 else "_f"))
-    if own is None:
-        return False
-    call.run(kernel(drawn, out.dtype, INTEGERS=False), words + own)
-    return True
+    places = _places(call, SINGLE_OR_DOUBLE)
+    return places is not None and _drawn(call, *places, f"random_standard_exponential_fill{_suffix(places[0])}")
 
 
 def native_integers(call: Call) -> bool:
     """Integers below a limit."""
-    words = _places(call, INTEGERS_DRAWN)
-    if words is None:
-        return False
-    (out, _) = call.outputs
-    assert out is not None
-    own = generator_words(call, f"random_bounded_uint{8 * out.dtype.itemsize}_fill")
+    places = _places(call, INTEGERS_DRAWN)
+    low, high = call.attrs["low"], call.attrs["high"]
+    limits = [(n + (1 << 63)) % (1 << 64) - (1 << 63) for n in (low, high - 1 - low)]
+    return places is not None and _drawn(
+        call, *places, f"random_bounded_uint{8 * places[0].dtype.itemsize}_fill", limits
+    )
+
+
+def _drawn(call: Call, out: Place, words: list[Any], name: str, limits: Sequence[int] = ()) -> bool:
+    """What a routine of NumPy's draws; of integers between limits."""
+    own = generator_words(call, name)
     if own is None:
         return False
-    low, high = call.attrs["low"], call.attrs["high"]
-    limits = [(low + (1 << 63)) % (1 << 64) - (1 << 63), (high - 1 - low + (1 << 63)) % (1 << 64) - (1 << 63)]
-    call.run(kernel(drawn, "float64", INTEGERS=True), words + own + limits)
+    dtype = "float64" if limits else out.dtype  # kernels have vectors of no integers, and this one has no vectors
+    call.run(kernel(drawn, dtype, INTEGERS=bool(limits)), [*words, *own, *limits])
     return True
